@@ -1,0 +1,45 @@
+"""Exact Fisher information geometry of normalized generalized linear models."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "axes": "Axis Site",
+    "errors": "InputError",
+    "standardize": "Standardize Frozen Scale",
+    "normalizers": (
+        "Normalizer compose identity batch_norm mean_only_batch_norm frozen_batch_norm layer_norm rms_norm weight_norm "
+        "weight_standardization centered_weight_norm weight_norm_mean_only_batch_norm input_standardization "
+        "input_layer_norm"
+    ),
+    "families": "Family gaussian bernoulli poisson categorical",
+    "transformations": (
+        "Transformation weight_matrix_rescaling weight_matrix_recentering weight_vector_rescaling dataset_rescaling "
+        "dataset_recentering case_rescaling weight_vector_recentering weight_constant_shift case_recentering "
+        "case_constant_shift feature_rescaling summed_input_shift sign_flip unit_permutation input_rotation"
+    ),
+    "model": "GLM Params",
+    "information.matrices": "fisher per_unit_fisher kfac empirical_fisher monte_carlo_fisher",
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
+_PACKAGES = ("datasets",)
+
+__all__ = sorted([*_HOME, *_PACKAGES, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'fishergeo' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""The numeric Fisher information matrix of a normalized GLM."""

@@ -1,0 +1,146 @@
+r"""The Fisher matrices of a model: exact, eq. (13) as printed, empirical, Monte Carlo and Kronecker-factored.
+
+    F = (1/N) Σ_n J_nᵀ (Cov[y|x_n]/φ²) J_n = (1/N) Σ_n J_nᵀ (η''(z_n)/φ) J_n
+
+with J_n = ∂z_n/∂parameters, batch statistics differentiated (Ba, Kiros, Hinton 2016, eq. 12-14).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import InputError
+from ..families import Floats
+from ..model import GLM, Linearization, Params
+from .operator import Metric
+
+_ROOT_LIMIT = 1 << 29  # numbers in the largest root R that is formed (4 GiB)
+
+
+def fisher(model: GLM, p: Params, X: ArrayLike) -> Metric:
+    """The exact Fisher matrix F (P, P) as a linear operator: mean over the cases, statistics differentiated."""
+    at = model.linearize(p, X)
+    scale = at.cases * model.dispersion
+
+    def product(V: Floats) -> Floats:
+        dZ = at.jvp(model.unravel(V, p.units))
+        return at.vjp(at.hessian.apply(dZ)).ravel() / scale
+
+    def root() -> Floats:
+        _check_root(p.size, at)
+        return at.hessian.root(at.columns()).reshape(p.size, -1) / np.sqrt(scale)
+
+    return Metric(at.params, product, root, f"exact, {_what(model, at)}", at.Z.size)
+
+
+def own_unit_jacobian(at: Linearization) -> Floats:
+    """∂z_ni/∂(w_i, b_i, g_i) for every unit i: (H, D+2, N), what eq. (13) writes with χ_i; other units are left out."""
+    H, size = at.params.units, at.params.size // at.params.units
+    own = np.empty((H, size, at.cases))
+    for k in range(size):
+        direction = np.zeros((H, H, size))
+        direction[np.arange(H), np.arange(H), k] = 1
+        dZ = at.jvp(at.model.unravel(direction.reshape(H, -1), H)).reshape(H, at.cases, H)
+        own[:, k] = dZ[np.arange(H), :, np.arange(H)]
+    return own
+
+
+def per_unit_fisher(model: GLM, p: Params, X: ArrayLike) -> PerUnitFisher:
+    """Eq. (13)-(14) as printed: F̄_ij from χ_i alone, with ∂â_i/∂w_j (j ≠ i) dropped; exact for BN and WN, not for LN."""
+    at = model.linearize(p, X)
+    return PerUnitFisher(model, at, own_unit_jacobian(at), fisher(model, p, X))
+
+
+class PerUnitFisher(Metric):
+    """The matrix of eq. (13) of Ba, Kiros, Hinton 2016, with its relative gap to the exact Fisher matrix."""
+
+    def __init__(self, model: GLM, at: Linearization, own: Floats, exact: Metric) -> None:
+        H, size, N = own.shape
+        scale = at.cases * model.dispersion
+        self.exact = exact
+
+        def product(V: Floats) -> Floats:
+            dz = np.einsum("khs,hsn->knh", V.reshape(-1, H, size), own, optimize=True)
+            weighted = at.hessian.apply(dz.reshape(-1, *at.Z.shape)).reshape(-1, N, H)
+            return np.einsum("knh,hsn->khs", weighted, own, optimize=True).reshape(V.shape) / scale
+
+        def root() -> Floats:
+            _check_root(H * size, at)
+            columns = np.zeros((H, size, N, H))
+            columns[np.arange(H), :, :, np.arange(H)] = own
+            columns = columns.reshape(-1, *at.Z.shape)
+            return at.hessian.root(columns).reshape(H * size, -1) / np.sqrt(scale)
+
+        super().__init__(at.params, product, root, f"eq. (13) as printed, {_what(model, at)}", at.Z.size)
+
+    @property
+    def gap(self) -> float:
+        """‖F₁₃ - F‖/‖F‖ in the Frobenius norm, F the exact matrix."""
+        F = self.exact.to_dense()
+        return float(np.linalg.norm(self.to_dense() - F) / np.linalg.norm(F))
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, relative gap to the exact matrix {self.gap:.3g}>"
+
+
+def from_scores(p: Params, scores: Floats, what: str) -> Metric:
+    """The second moment of score vectors (m, P): F = ScoresᵀScores/m."""
+    count = len(scores)
+    return Metric(
+        p, lambda V: (V @ scores.T) @ scores / count, lambda: scores.T / np.sqrt(count), what, count + scores.shape[1]
+    )
+
+
+def empirical_fisher(model: GLM, p: Params, X: ArrayLike, Y: ArrayLike) -> Metric:
+    """The second moment of the scores at the observed Y; not the Fisher matrix unless Y is distributed as the model."""
+    at = model.linearize(p, X)
+    return from_scores(at.params, model.score(p, X, Y), f"empirical (observed y), {_what(model, at)}")
+
+
+def monte_carlo_fisher(
+    model: GLM, p: Params, X: ArrayLike, rng: np.random.Generator | int | None = None, draws: int = 1
+) -> Metric:
+    """The second moment of the scores at ``draws`` samples y ~ p(y|x) a case: an unbiased estimate of F."""
+    if draws < 1:
+        raise InputError(f"monte_carlo_fisher got draws={draws}: draw at least once")
+    at = model.linearize(p, X)
+    generator = np.random.default_rng(rng)
+    scores = [model.score(p, X, model.family.draw(at.mean, model.dispersion, generator)) for _ in range(draws)]
+    return from_scores(at.params, np.concatenate(scores), f"Monte Carlo, {draws} draws a case, {_what(model, at)}")
+
+
+def kfac(model: GLM, p: Params, X: ArrayLike) -> Metric:
+    """The Kronecker-factored approximation E[η''/φ] ⊗ E[uuᵀ] with u = the own-unit Jacobian rows.
+
+    For the plain model u = (x, 1) for every unit, as in Martens, Grosse 2015; under a normalizer each unit has its own u,
+    and block (i, j) is E[η''_ij/φ] E[u_i u_jᵀ].
+    """
+    at = model.linearize(p, X)
+    own = own_unit_jacobian(at)
+    H, size, N = own.shape
+    curvature = at.hessian.dense().reshape(N, H, H).mean(axis=0) / model.dispersion
+
+    def product(V: Floats) -> Floats:
+        dz = np.einsum("khs,hsn->khn", V.reshape(-1, H, size), own, optimize=True)
+        return np.einsum("kin,isn->kis", curvature @ dz, own, optimize=True).reshape(V.shape) / N
+
+    def root() -> Floats:
+        values, vectors = np.linalg.eigh(curvature)
+        half = vectors * np.sqrt(np.clip(values, 0, None))
+        return np.einsum("isn,ij->isnj", own, half).reshape(H * size, -1) / np.sqrt(N)
+
+    return Metric(at.params, product, root, f"Kronecker-factored, {_what(model, at)}", at.Z.size)
+
+
+def _what(model: GLM, at: Linearization) -> str:
+    batch = "batch statistics differentiated" if model.normalizer.stages else "no normalization"
+    return f"{model.family.name}, {model.normalizer.name}, mean over {at.cases} cases, φ={model.dispersion:g}, {batch}"
+
+
+def _check_root(size: int, at: Linearization) -> None:
+    if size * at.Z.size > _ROOT_LIMIT:
+        raise InputError(
+            f"rank, null space and undamped solves factor a matrix of {size} x {at.Z.size} numbers, "
+            f"{size * at.Z.size * 8 / 2**30:.1f} GiB: use fewer cases (a few times P are enough) or damping > 0"
+        )

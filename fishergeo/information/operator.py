@@ -1,0 +1,167 @@
+"""Fisher matrices as SciPy linear operators: products, blocks, spectra, null space and solves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.sparse.linalg import LinearOperator, cg, eigsh
+
+from ..errors import InputError
+from ..families import Floats
+from ..model import Params
+
+_CHUNK = 1 << 24  # numbers in the largest temporary array of a dense build (128 MiB)
+
+
+class Metric(LinearOperator):
+    """A symmetric positive semidefinite matrix over the parameters of a model, given by its product with vectors.
+
+    ``product`` maps a batch of rows (k, P) to the rows F v; ``root`` returns a matrix R (P, m) with F = RRᵀ, from which
+    rank and null space are found without squaring the condition number.
+    """
+
+    def __init__(
+        self,
+        p: Params,
+        product: Callable[[Floats], Floats],
+        root: Callable[[], Floats],
+        what: str,
+        width: int,
+    ) -> None:
+        super().__init__(np.dtype(np.float64), (p.size, p.size))
+        self.params, self.what = p, what
+        self._product, self._root, self._width = product, root, width
+
+    def __repr__(self) -> str:
+        return f"<{self.shape[0]}x{self.shape[1]} Fisher matrix: {self.what}>"
+
+    def _matvec(self, v: ArrayLike) -> Floats:
+        return self._product(np.asarray(v, dtype=float).reshape(1, -1))[0]
+
+    def _matmat(self, V: ArrayLike) -> Floats:
+        return self._rows(np.asarray(V, dtype=float).T).T
+
+    def _adjoint(self) -> Metric:
+        return self
+
+    _transpose = _adjoint
+
+    def _rows(self, V: Floats) -> Floats:
+        """F v for every row v of V, in chunks that bound the memory."""
+        step = max(1, _CHUNK // max(1, self._width))
+        out = np.empty_like(V)
+        for start in range(0, len(V), step):
+            out[start : start + step] = self._product(V[start : start + step])
+        return out
+
+    @property
+    def block_size(self) -> int:
+        """The number of parameters of one unit: D + 2, or D + 1 without a gain."""
+        return self.shape[0] // self.params.units
+
+    @cached_property
+    def _dense(self) -> Floats:
+        dense = self._rows(np.eye(self.shape[0]))
+        dense = (dense + dense.T) / 2
+        dense.flags.writeable = False
+        return dense
+
+    def to_dense(self) -> Floats:
+        """The matrix (P, P), exactly symmetric."""
+        return self._dense.copy()
+
+    def block(self, i: int, j: int) -> Floats:
+        """F̄_ij, the block of units i and j (D+2, D+2)."""
+        units, size = self.params.units, self.block_size
+        for unit in (i, j):
+            if not 0 <= unit < units:
+                raise InputError(f"block got unit {unit}: the model has units 0 to {units - 1}")
+        return self._dense[i * size : (i + 1) * size, j * size : (j + 1) * size].copy()
+
+    def diagonal(self) -> Floats:
+        """The diagonal (P,)."""
+        return self._dense.diagonal().copy()
+
+    def trace(self) -> float:
+        """Σ F_kk."""
+        return float(self._dense.trace())
+
+    @cached_property
+    def _svd(self) -> tuple[Floats, Floats]:
+        """Left singular vectors (P, P) and singular values (P,) of the root, columns of equal parameters equilibrated."""
+        R = self._root()
+        if R.shape[1] > R.shape[0]:
+            R = np.linalg.qr(R.T, mode="r").T
+        U, s, _ = np.linalg.svd(R, full_matrices=True)
+        return U, np.concatenate([s, np.zeros(R.shape[0] - len(s))])
+
+    def singular_values(self) -> Floats:
+        """Square roots of the eigenvalues of F, decreasing, found from a root of F: accurate to eps·√λ_max."""
+        return self._svd[1].copy()
+
+    def rank(self, tol: float | None = None) -> int:
+        """The number of singular values of the root above ``tol`` times the largest (default: P eps)."""
+        s = self._svd[1]
+        relative = len(s) * np.finfo(float).eps if tol is None else tol
+        return int((s > relative * s[0]).sum()) if s[0] > 0 else 0
+
+    def null_space(self, tol: float | None = None) -> Floats:
+        """An orthonormal basis (P, nullity) of the directions that change no distribution p(y|x) on the data."""
+        return self._svd[0][:, self.rank(tol) :].copy()
+
+    def condition(self) -> float:
+        """λ_max over the smallest eigenvalue that is not zero."""
+        s = self._svd[1]
+        rank = self.rank()
+        return float((s[0] / s[rank - 1]) ** 2) if rank else float("nan")
+
+    def eigsh(self, k: int = 6) -> tuple[Floats, Floats]:
+        """The ``k`` largest eigenvalues, decreasing, and their eigenvectors (P, k)."""
+        size = self.shape[0]
+        if not 1 <= k <= size:
+            raise InputError(f"eigsh got k={k}: give 1 <= k <= P = {size}")
+        if size <= 256 or k > size // 4 or "_dense" in self.__dict__:
+            values, vectors = np.linalg.eigh(self._dense)
+        else:
+            values, vectors = eigsh(self, k=k, which="LA", v0=np.ones(size) + np.arange(size) / size)
+        order = np.argsort(values)[::-1][:k]
+        return values[order], vectors[:, order]
+
+    def solve(self, v: ArrayLike, damping: float = 0.0) -> Floats:
+        """(F + damping·I)⁻¹ v by conjugate gradients; with ``damping=0`` the pseudo-inverse F⁺v (the natural gradient).
+
+        ``v`` is (P,) or (P, k).  Raises `InputError` for a negative damping and a wrong shape, `ArithmeticError` when the
+        iteration does not reach a relative residual of 1e-10.
+        """
+        v = np.asarray(v, dtype=float)
+        if v.ndim not in (1, 2) or v.shape[0] != self.shape[0] or not np.isfinite(v).all():
+            raise InputError(
+                f"solve got an array of shape {v.shape}: give finite numbers (P,) or (P, k), P={self.shape[0]}"
+            )
+        if not (np.isfinite(damping) and damping >= 0):
+            raise InputError(f"solve got damping={damping}: give a number >= 0")
+        if damping == 0:
+            U, s = self._svd
+            rank = self.rank()
+            return U[:, :rank] @ ((U[:, :rank].T @ v) / (s[:rank] ** 2).reshape(-1, *(1,) * (v.ndim - 1)))
+        if "_dense" in self.__dict__ or self.shape[0] <= 1024:
+            from scipy.linalg import cho_factor, cho_solve
+
+            return cho_solve(cho_factor(self._dense + damping * np.eye(self.shape[0])), v)
+        damped = LinearOperator(self.shape, matvec=lambda u: self @ u + damping * u.ravel(), dtype=self.dtype)
+        columns = v.reshape(self.shape[0], -1).T
+        out = [cg(damped, column, rtol=1e-10, maxiter=10 * self.shape[0]) for column in columns]
+        if any(info for _, info in out):
+            raise ArithmeticError(f"conjugate gradients did not converge with damping={damping}: use a larger damping")
+        return np.stack([x for x, _ in out], axis=-1).reshape(v.shape)
+
+    def unit(self, k: int) -> Any:
+        """Which parameter index ``k`` is: (unit, "weight" | "bias" | "gain", input index or None)."""
+        unit, place = divmod(k, self.block_size)
+        if place < self.params.inputs:
+            return unit, "weight", place
+        return unit, "bias" if place == self.params.inputs else "gain", None

@@ -1,0 +1,240 @@
+"""The zoo of normalizers: each is a name and the stages that standardize the inputs, the weights and the summed inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .axes import Axis, Site
+from .errors import InputError
+from .standardize import Array, Frozen, Scale, Stage, Standardize, Standardized
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """A normalization of a GLM: stages for the inputs X, the weights W and the summed inputs A = X̂ Ŵᵀ.
+
+    Each of ``inputs``, ``weight`` and ``summed`` is a stage (`Standardize` or `Frozen`), a tuple of stages applied in
+    turn, or empty.  Raises `InputError` for an axis that the site does not have.
+    """
+
+    name: str
+    inputs: Any = ()
+    weight: Any = ()
+    summed: Any = ()
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise InputError(f"Normalizer got name={self.name!r}: give a non-empty string")
+        for field, site in (("inputs", Site.INPUTS), ("weight", Site.WEIGHT), ("summed", Site.SUMMED)):
+            stages = getattr(self, field)
+            stages = (stages,) if isinstance(stages, Stage) else tuple(stages)
+            for stage in stages:
+                if not isinstance(stage, Stage):
+                    raise InputError(f"{self.name}: {field}={stage!r} is not a stage; use fg.Standardize(axis, ...)")
+                if isinstance(stage, Frozen) and site is not Site.SUMMED:
+                    raise InputError(f"{self.name}: frozen statistics belong to the summed inputs, not to {field}")
+                if not stage.over <= site.axes:
+                    wrong = ", ".join(sorted(axis.name for axis in stage.over - site.axes))
+                    right = ", ".join(axis.name for axis in site.layout(3))
+                    raise InputError(f"{self.name}: {field} has no axis {wrong}; its axes are {right}")
+            object.__setattr__(self, field, stages)
+
+    def __repr__(self) -> str:
+        fields = [
+            f"{f}={v[0] if len(v) == 1 else v!r}" for f in ("inputs", "weight", "summed") if (v := getattr(self, f))
+        ]
+        return f"Normalizer({', '.join([repr(self.name), *fields])})"
+
+    @property
+    def title(self) -> str:
+        return self.name.replace("_", " ")
+
+    @property
+    def stages(self) -> tuple[tuple[Site, Stage], ...]:
+        """All stages with their sites, in the order in which they act."""
+        return tuple(
+            (site, stage)
+            for site, stages in ((Site.INPUTS, self.inputs), (Site.WEIGHT, self.weight), (Site.SUMMED, self.summed))
+            for stage in stages
+        )
+
+    @property
+    def has_gain(self) -> bool:
+        """Whether the model has a gain g; the plain GLM has none, its weights already scale freely."""
+        return bool(self.stages)
+
+    def with_eps(self, eps: Any, inside: bool = True) -> Normalizer:
+        """The same normalizer with ε = ``eps`` in every stage that divides by a computed σ."""
+
+        def change(stage: Stage) -> Stage:
+            if isinstance(stage, Standardize) and stage.scale is not Scale.NONE:
+                return Standardize(stage.over, center=stage.center, scale=stage.scale, eps=eps, eps_inside=inside)
+            return stage
+
+        return replace(self, **{f: tuple(map(change, getattr(self, f))) for f in ("inputs", "weight", "summed")})
+
+    def minimum(self) -> dict[Axis, int]:
+        """The smallest size of each axis at which no stage is degenerate, positions aside."""
+        sizes = dict.fromkeys(Axis, 1)
+        for _, stage in self.stages:
+            if stage.over:
+                axis = min(stage.over, key=lambda axis: (axis is Axis.POSITION, axis.name))
+                sizes[axis] = max(sizes[axis], stage.minimum)
+        return sizes
+
+    def __call__(self, X: Array, W: Array, shift: Array | None = None) -> Normalized:
+        """Run the stages on inputs ``X`` and weights ``W``; ``shift`` is added to the summed inputs A."""
+        inputs = self._site(Site.INPUTS, self.inputs, X)
+        weight = self._site(Site.WEIGHT, self.weight, W)
+        Xhat, What = _last(inputs, X), _last(weight, W)
+        A = Xhat @ What.swapaxes(-1, -2)
+        if shift is not None:
+            A = A + shift
+        return Normalized(inputs, weight, self._site(Site.SUMMED, self.summed, A), Xhat, What, A)
+
+    def _site(self, site: Site, stages: tuple[Stage, ...], t: Array) -> tuple[Standardized, ...]:
+        done: list[Standardized] = []
+        layout = site.layout(len(t.shape))
+        for stage in stages:
+            self._check_size(site, stage, layout, t.shape)
+            done.append(stage(t, layout, self.name))
+            t = done[-1].value
+        return tuple(done)
+
+    def _check_size(self, site: Site, stage: Stage, layout: tuple[Axis, ...], shape: tuple[Any, ...]) -> None:
+        sizes = {axis: size for axis, size in zip(layout, shape, strict=True) if axis in stage.over}
+        if stage.over and not sizes:
+            raise InputError(f"{self.name} standardizes along positions but X is (N, D); give X as (N, S, D)")
+        if not all(isinstance(size, int) for size in sizes.values()):
+            return  # index notation: the size is a symbol
+        if stage.over and math.prod(sizes.values()) < stage.minimum:
+            got = ", ".join(f"{axis.value.upper()}={size}" for axis, size in sizes.items())
+            why = {1: "an empty cell has no moments", 2: "one number leaves nothing, or only its sign"}.get(
+                stage.minimum, "standardizing two numbers leaves only a sign, so every weight block is 0"
+            )
+            (axis, *_) = sizes
+            raise InputError(f"{self.name} got {got}: {why}; use {axis.value.upper()} >= {stage.minimum} or eps > 0")
+
+
+def _last(stages: tuple[Standardized, ...], t: Array) -> Array:
+    return stages[-1].value if stages else t
+
+
+def _cases(X: Array) -> Array:
+    """X with its positions laid out as cases, (N S, D)."""
+    return X.reshape(-1, X.shape[-1]) if len(X.shape) == 3 else X
+
+
+@dataclass(frozen=True)
+class Normalized:
+    """A normalizer evaluated at (X, W): the stages with their moments, and the Jacobian of Â with respect to W."""
+
+    inputs: tuple[Standardized, ...]
+    weight: tuple[Standardized, ...]
+    summed: tuple[Standardized, ...]
+    Xhat: Array
+    What: Array
+    A: Array
+
+    @property
+    def value(self) -> Array:
+        """The normalized summed inputs Â."""
+        return _last(self.summed, self.A)
+
+    def jvp(self, dW: Array) -> Array:
+        """dÂ for a change dW (..., H, D) of the weights."""
+        for stage in self.weight:
+            dW = stage.tangent(dW)
+        dA = _cases(self.Xhat) @ dW.swapaxes(-1, -2)
+        if len(self.Xhat.shape) == 3:
+            dA = dA.reshape(*dW.shape[:-2], *self.A.shape)
+        for stage in self.summed:
+            dA = stage.tangent(dA)
+        return dA
+
+    def vjp(self, dA: Array) -> Array:
+        """The gradient with respect to W (..., H, D) for a cotangent dA (..., N, H) of Â."""
+        for stage in reversed(self.summed):
+            dA = stage.tangent(dA)
+        if len(self.Xhat.shape) == 3:
+            dA = dA.reshape(*dA.shape[:-3], -1, dA.shape[-1])
+        dW = dA.swapaxes(-1, -2) @ _cases(self.Xhat)
+        for stage in reversed(self.weight):
+            dW = stage.tangent(dW)
+        return dW
+
+
+def compose(*normalizers: Normalizer, name: str | None = None) -> Normalizer:
+    """The normalizer whose stages are those of all ``normalizers``, in order at each site (inputs, weights, summed inputs)."""
+    return Normalizer(
+        name or "+".join(normalizer.name for normalizer in normalizers),
+        inputs=sum((normalizer.inputs for normalizer in normalizers), ()),
+        weight=sum((normalizer.weight for normalizer in normalizers), ()),
+        summed=sum((normalizer.summed for normalizer in normalizers), ()),
+        source="; ".join(dict.fromkeys(normalizer.source for normalizer in normalizers if normalizer.source)),
+    )
+
+
+_BATCH = (Axis.SAMPLE, Axis.POSITION)
+
+identity = Normalizer("identity", source="McCullagh, Nelder 1989")
+batch_norm = Normalizer("batch_norm", summed=Standardize(_BATCH), source="Ioffe, Szegedy 2015, arXiv 1502.03167")
+mean_only_batch_norm = Normalizer(
+    "mean_only_batch_norm",
+    summed=Standardize(_BATCH, scale=Scale.NONE),
+    source="Salimans, Kingma 2016, arXiv 1602.07868, section 4",
+)
+layer_norm = Normalizer("layer_norm", summed=Standardize(Axis.UNIT), source="Ba, Kiros, Hinton 2016, arXiv 1607.06450")
+rms_norm = Normalizer(
+    "rms_norm", summed=Standardize(Axis.UNIT, center=False), source="Zhang, Sennrich 2019, arXiv 1910.07467"
+)
+weight_norm = Normalizer(
+    "weight_norm",
+    weight=Standardize(Axis.INPUT, center=False, scale=Scale.NORM),
+    source="Salimans, Kingma 2016, arXiv 1602.07868",
+)
+weight_standardization = Normalizer(
+    "weight_standardization", weight=Standardize(Axis.INPUT), source="Qiao et al. 2019, arXiv 1903.10520"
+)
+centered_weight_norm = Normalizer(
+    "centered_weight_norm",
+    weight=Standardize(Axis.INPUT, scale=Scale.NORM),
+    source="Huang et al. 2017, Centered weight normalization (ICCV)",
+)
+input_standardization = Normalizer(
+    "input_standardization", inputs=Standardize(_BATCH), source="LeCun et al. 1998, Efficient BackProp"
+)
+input_layer_norm = Normalizer(
+    "input_layer_norm", inputs=Standardize(Axis.INPUT), source="Ba, Kiros, Hinton 2016, section 5.1"
+)
+weight_norm_mean_only_batch_norm = compose(weight_norm, mean_only_batch_norm, name="weight_norm_mean_only_batch_norm")
+
+
+def frozen_batch_norm(mean: Any, var: Any, eps: float = 0) -> Normalizer:
+    """Batch norm at inference: (A - mean)/sqrt(var + eps) with given statistics, numbers or one for each unit."""
+    return Normalizer("frozen_batch_norm", summed=Frozen(mean, var, eps), source="Ioffe, Szegedy 2015, Alg. 2")
+
+
+ZOO: tuple[Normalizer, ...] = (
+    identity,
+    batch_norm,
+    mean_only_batch_norm,
+    frozen_batch_norm(1, 4),
+    layer_norm,
+    rms_norm,
+    weight_norm,
+    weight_standardization,
+    centered_weight_norm,
+    weight_norm_mean_only_batch_norm,
+    input_standardization,
+    input_layer_norm,
+)
+
+
+def zoo() -> Iterator[Normalizer]:
+    """Every normalizer that every contract, table and page must cover."""
+    return iter(ZOO)

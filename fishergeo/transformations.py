@@ -1,0 +1,199 @@
+"""The zoo of transformations of weights, data and summed inputs: each is a name and the actions it is made of.
+
+An action changes one site affinely, T -> αT + β, where α and β vary only along stated axes (`Rescale`, `Shift`), or is a
+group acting on an axis (`Permute`, `Rotate`).  Parameters are supplied by whoever runs the action: numbers, exact
+rationals, or symbols.  A model is invariant when Â stays the same (permuted, where the action permutes the units).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .axes import Axis, Site
+from .errors import InputError
+from .standardize import Array
+
+
+@dataclass(frozen=True)
+class State:
+    """What a transformation acts on: inputs X, weights W, and a shift of the summed inputs A (None: no shift)."""
+
+    X: Array
+    W: Array
+    shift: Array | None = None
+    order: Any = None  # permutation of the units that the outputs must follow
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A free parameter of an action: its symbol and the axes of ``site`` along which it varies."""
+
+    symbol: str
+    site: Site
+    axes: frozenset[Axis]
+    positive: bool = False
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """T -> δ T with δ > 0 that varies along ``axes``; ``sign=-1`` fixes δ = -1 instead."""
+
+    site: Site
+    axes: frozenset[Axis] = frozenset()
+    sign: int = 1
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return (Parameter("delta", self.site, self.axes, positive=True),) if self.sign > 0 else ()
+
+    def act(self, state: State, values: Sequence[Array]) -> State:
+        factor = values[0] if values else -1
+        return _replace(state, self.site, lambda t: t * factor)
+
+
+@dataclass(frozen=True)
+class Shift:
+    """T -> T + γ with γ that varies along ``axes``."""
+
+    site: Site
+    axes: frozenset[Axis]
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return (Parameter("gamma", self.site, self.axes),)
+
+    def act(self, state: State, values: Sequence[Array]) -> State:
+        if self.site is Site.SUMMED:
+            return State(state.X, state.W, values[0], state.order)
+        return _replace(state, self.site, lambda t: t + values[0])
+
+
+@dataclass(frozen=True)
+class Permute:
+    """Permute the units: W -> ΠW, and the outputs follow."""
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return (Parameter("pi", Site.WEIGHT, frozenset([Axis.UNIT])),)
+
+    def act(self, state: State, values: Sequence[Array]) -> State:
+        return State(state.X, state.W.take(values[0], axis=-2), state.shift, values[0])
+
+
+@dataclass(frozen=True)
+class Rotate:
+    """Rotate the input space: X -> XQ, W -> WQ with QQᵀ = I."""
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return (Parameter("Q", Site.INPUTS, frozenset([Axis.INPUT])),)
+
+    def act(self, state: State, values: Sequence[Array]) -> State:
+        return State(state.X @ values[0], state.W @ values[0], state.shift, state.order)
+
+
+Action = Rescale | Shift | Permute | Rotate
+
+
+@dataclass(frozen=True)
+class Transformation:
+    """A transformation of a GLM: a name, its formula, and its actions in the order in which they act."""
+
+    name: str
+    formula: str
+    actions: tuple[Action, ...] = field(repr=False)
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.actions or not all(isinstance(action, Action) for action in self.actions):
+            raise InputError(f"Transformation {self.name!r} got actions={self.actions!r}: give at least one action")
+
+    @property
+    def title(self) -> str:
+        return self.name.replace("_", " ")
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return tuple(parameter for action in self.actions for parameter in action.parameters)
+
+    def act(self, state: State, values: Sequence[Array]) -> State:
+        """Apply the actions; ``values`` holds one array for each entry of ``parameters``."""
+        rest = list(values)
+        for action in self.actions:
+            count = len(action.parameters)
+            state, rest = action.act(state, rest[:count]), rest[count:]
+        return state
+
+
+def _replace(state: State, site: Site, change: Any) -> State:
+    if site is Site.INPUTS:
+        return State(change(state.X), state.W, state.shift, state.order)
+    return State(state.X, change(state.W), state.shift, state.order)
+
+
+def _axes(*axes: Axis) -> frozenset[Axis]:
+    return frozenset(axes)
+
+
+_PAPER = "Ba, Kiros, Hinton 2016, table 1"
+
+weight_matrix_rescaling = Transformation("weight_matrix_rescaling", r"W \to \delta W", (Rescale(Site.WEIGHT),), _PAPER)
+weight_matrix_recentering = Transformation(
+    "weight_matrix_recentering", r"W \to W + 1\gamma^\top", (Shift(Site.WEIGHT, _axes(Axis.INPUT)),), _PAPER
+)
+weight_vector_rescaling = Transformation(
+    "weight_vector_rescaling", r"w_h \to \delta_h w_h", (Rescale(Site.WEIGHT, _axes(Axis.UNIT)),), _PAPER
+)
+dataset_rescaling = Transformation("dataset_rescaling", r"X \to \delta X", (Rescale(Site.INPUTS),), _PAPER)
+dataset_recentering = Transformation(
+    "dataset_recentering", r"x_n \to x_n + \gamma", (Shift(Site.INPUTS, _axes(Axis.INPUT)),), _PAPER
+)
+case_rescaling = Transformation(
+    "case_rescaling", r"x_n \to \delta_n x_n", (Rescale(Site.INPUTS, _axes(Axis.SAMPLE)),), _PAPER
+)
+weight_vector_recentering = Transformation(
+    "weight_vector_recentering",
+    r"w_h \to w_h + \gamma_h",
+    (Shift(Site.WEIGHT, _axes(Axis.UNIT, Axis.INPUT)),),
+)
+weight_constant_shift = Transformation(
+    "weight_constant_shift", r"w_h \to w_h + \gamma_h 1", (Shift(Site.WEIGHT, _axes(Axis.UNIT)),)
+)
+case_recentering = Transformation(
+    "case_recentering", r"x_n \to x_n + \gamma_n", (Shift(Site.INPUTS, _axes(Axis.SAMPLE, Axis.INPUT)),)
+)
+case_constant_shift = Transformation(
+    "case_constant_shift", r"x_n \to x_n + \gamma_n 1", (Shift(Site.INPUTS, _axes(Axis.SAMPLE)),)
+)
+feature_rescaling = Transformation(
+    "feature_rescaling", r"x_{nd} \to \delta_d x_{nd}", (Rescale(Site.INPUTS, _axes(Axis.INPUT)),)
+)
+summed_input_shift = Transformation(
+    "summed_input_shift", r"a_n \to a_n + \gamma_n 1", (Shift(Site.SUMMED, _axes(Axis.SAMPLE)),)
+)
+sign_flip = Transformation("sign_flip", r"W \to -W", (Rescale(Site.WEIGHT, sign=-1),))
+unit_permutation = Transformation("unit_permutation", r"W \to \Pi W", (Permute(),))
+input_rotation = Transformation("input_rotation", r"X \to XQ,\; W \to WQ", (Rotate(),))
+
+PAPER: tuple[Transformation, ...] = (
+    weight_matrix_rescaling,
+    weight_matrix_recentering,
+    weight_vector_rescaling,
+    dataset_rescaling,
+    dataset_recentering,
+    case_rescaling,
+)
+TRANSFORMATIONS: tuple[Transformation, ...] = (
+    *PAPER,
+    weight_vector_recentering,
+    weight_constant_shift,
+    case_recentering,
+    case_constant_shift,
+    feature_rescaling,
+    summed_input_shift,
+    sign_flip,
+    unit_permutation,
+    input_rotation,
+)
