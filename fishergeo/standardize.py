@@ -152,9 +152,14 @@ class Frozen:
     def __call__(self, t: Array, layout: tuple[Axis, ...], who: str = "Frozen") -> Standardized:
         if self.units not in (None, t.shape[-1]):
             raise InputError(f"{who} got H={t.shape[-1]} units but statistics of {self.units}: give one for each unit")
-        like = object if getattr(t, "dtype", None) == object else None
-        mean, var = (np.asarray(v, like) if np.ndim(v) else v for v in (self.mean, self.var))
-        sigma = root(np.asarray(var + self.eps, like))
+        numbers = isinstance(t, np.ndarray) and t.dtype.kind == "f"
+        mean, var = (
+            t.given(symbol, value)
+            if np.ndim(value) and hasattr(t, "given")
+            else np.asarray(value, None if numbers else object)
+            for symbol, value in (("m", self.mean), ("v", self.var))
+        )
+        sigma = root(var + self.eps)
         return Standardized((t - mean) / sigma, mean, sigma, (), 1, 1, 1, frozen=True)
 
 
@@ -191,7 +196,7 @@ def root(x: Array) -> Array:
     if isinstance(x, np.ndarray) and x.dtype == object:
         import sympy
 
-        return np.frompyfunc(sympy.sqrt, 1, 1)(x)
+        return np.asarray(np.frompyfunc(sympy.sqrt, 1, 1)(x), object)
     return x.sqrt() if hasattr(x, "sqrt") else np.sqrt(x)
 
 

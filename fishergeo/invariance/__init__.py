@@ -1,0 +1,1 @@
+"""Invariances: proofs for all sizes, exact witnesses against them, tables, and what they do to the Fisher matrix."""

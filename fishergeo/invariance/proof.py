@@ -1,0 +1,227 @@
+"""Deciding whether a normalizer is invariant to a transformation: a proof for all sizes, or an exact counterexample.
+
+The definitions are run on index-notation arrays, before and after the transformation; the model is invariant when both
+Â reduce to the same canonical expression.  Where they do not, a rational witness is searched; a cell that has neither
+is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import sympy
+
+from ..axes import Site
+from ..errors import InputError
+from ..normalizers import Normalized, Normalizer
+from ..standardize import Scale, Standardize
+from ..symbolic.indexed import IndexArray, exact, generic_state, generic_value
+from ..symbolic.latex import latex
+from ..symbolic.sums import INDEX, is_zero, normal
+from ..transformations import State, Transformation
+from .witness import Witness, search
+
+
+class Undecided(ArithmeticError):
+    """Neither a proof nor a counterexample was found."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One checked equation of a proof: the quantity, what it becomes, and why."""
+
+    quantity: str
+    becomes: str
+    reason: str
+
+    def __repr__(self) -> str:
+        return f"{self.quantity} -> {self.becomes}    ({self.reason})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The decision on one cell: ``invariant``, under ``conditions``, by ``steps`` (proof) or by ``witness`` (refutation).
+
+    ``sign`` is a witness that δ < 0 fails, where the proof needs δ > 0.
+    """
+
+    normalizer: Normalizer
+    transformation: Transformation
+    invariant: bool
+    conditions: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+    witness: Witness | None = None
+    sign: Witness | None = None
+
+    def __bool__(self) -> bool:
+        return self.invariant
+
+    def __repr__(self) -> str:
+        head = f"{self.normalizer.title} / {self.transformation.title}: "
+        if not self.invariant:
+            return f"{head}not invariant; {self.witness}"
+        return f"{head}invariant for all sizes" + (f" if {', '.join(self.conditions)}" if self.conditions else "")
+
+    def latex(self) -> str:
+        """The proof as an aligned display, or the witness as one line."""
+        if self.witness is not None:
+            return self.witness.latex()
+        lines = [rf"{s.quantity} &\;\to\; {s.becomes} && \text{{{s.reason}}}" for s in self.steps]
+        return r"\begin{aligned}" + r" \\ ".join(lines) + r"\end{aligned}"
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
+
+
+def prove(normalizer: Normalizer, transformation: Transformation) -> Verdict:
+    """Decide whether Â is the same (permuted, where units are) after ``transformation``, for all N, D, H.
+
+    Returns a `Verdict` with proof and conditions, or with an exact rational witness; raises `Undecided` when there is
+    neither, and `InputError` for anything but a normalizer and a transformation.
+    """
+    if not isinstance(normalizer, Normalizer) or not isinstance(transformation, Transformation):
+        raise InputError(
+            f"prove got {type(normalizer).__name__} and {type(transformation).__name__}: give a Normalizer and a "
+            "Transformation, e.g. prove(fg.layer_norm, fg.case_rescaling)"
+        )
+    return _prove(normalizer, transformation)
+
+
+@lru_cache(maxsize=4096)
+def _prove(normalizer: Normalizer, transformation: Transformation) -> Verdict:
+    run = Run.of(_any_eps(normalizer), transformation)
+    if run.invariant:
+        conditions, sign = _conditions(normalizer, transformation)
+        return Verdict(normalizer, transformation, True, conditions, tuple(_steps(run)), sign=sign)
+    witness = search(_exact_eps(normalizer), transformation)
+    if witness is None:
+        raise Undecided(
+            f"{normalizer.name} / {transformation.name}: no proof in index notation and no rational counterexample "
+            "up to the sizes searched; please report this pair"
+        )
+    return Verdict(normalizer, transformation, False, witness=witness)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A normalizer run in index notation on generic arrays, before and after a transformation."""
+
+    start: State
+    moved: State
+    before: Normalized
+    after: Normalized
+
+    @classmethod
+    def of(cls, normalizer: Normalizer, transformation: Transformation, signed: bool = False) -> Run:
+        start = generic_state()
+        values = [generic_value(parameter, signed=signed) for parameter in transformation.parameters]
+        moved = transformation.act(start, values)
+        return cls(start, moved, normalizer(start.X, start.W), normalizer(moved.X, moved.W, moved.shift))
+
+    def expected(self, array: IndexArray) -> IndexArray:
+        """``array`` with its units in the order that the transformation leaves them in."""
+        unit = [k for k, index in enumerate(array.indices) if index == INDEX[Site.SUMMED.layout(2)[1]]]
+        return array.take(self.moved.order, unit[0]) if unit and self.moved.order is not None else array
+
+    @property
+    def invariant(self) -> bool:
+        return is_zero(self.after.value.expr - self.expected(self.before.value).expr)
+
+
+def _replace_eps(normalizer: Normalizer, change: Any) -> Normalizer:
+    def stage(s: Any) -> Any:
+        if not (isinstance(s, Standardize) and s.scale is not Scale.NONE and s.has_eps):
+            return s
+        return Standardize(s.over, center=s.center, scale=s.scale, eps=change(s.eps), eps_inside=s.eps_inside)
+
+    return Normalizer(
+        normalizer.name,
+        *(tuple(map(stage, stages)) for stages in (normalizer.inputs, normalizer.weight, normalizer.summed)),
+    )
+
+
+def _any_eps(normalizer: Normalizer) -> Normalizer:
+    """A positive ε is proved for all ε > 0."""
+    return _replace_eps(normalizer, lambda eps: sympy.Symbol("epsilon", positive=True))
+
+
+def _exact_eps(normalizer: Normalizer) -> Normalizer:
+    return _replace_eps(normalizer, exact)
+
+
+def _conditions(normalizer: Normalizer, transformation: Transformation) -> tuple[tuple[str, ...], Witness | None]:
+    """What the proof needs beyond generic arrays, each found by running it again without."""
+    found: list[str] = []
+    sign = None
+    if any(p.positive for p in transformation.parameters):
+        if Run.of(_any_eps(normalizer), transformation, signed=True).invariant:
+            found.append("δ ≠ 0")
+        else:
+            found.append("δ > 0")
+            sign = search(_exact_eps(normalizer), transformation, signed=True)
+            if sign is None:
+                raise Undecided(f"{normalizer.name} / {transformation.name}: the sign condition was not decided")
+    computed = [s for _, s in normalizer.stages if isinstance(s, Standardize) and s.scale is not Scale.NONE]
+    if any(not s.has_eps for s in computed):
+        epsilon = sympy.Symbol("epsilon", positive=True)
+        if not Run.of(normalizer.with_eps(epsilon), transformation).invariant:
+            found.append("ε = 0")
+        found.append("σ > 0")
+    return tuple(found), sign
+
+
+def _quantities(normalized: Normalized, start: State) -> Iterator[tuple[str, IndexArray]]:
+    """The named intermediate arrays of a run, in order."""
+    yield r"x_{n d}", start.X
+    for stage in normalized.inputs:
+        yield from _moments("x", "n d", stage)
+    yield r"w_{h d}", start.W
+    for stage in normalized.weight:
+        yield from _moments("w", "h d", stage)
+    yield r"a_{n h}", normalized.A
+    for stage in normalized.summed:
+        yield from _moments("a", "n h", stage)
+
+
+def _moments(letter: str, indices: str, stage: Any) -> Iterator[tuple[str, Any]]:
+    if stage.mean is not None and not stage.frozen:
+        yield rf"\mu({letter})", stage.mean
+    if stage.sigma is not None and not stage.frozen:
+        yield rf"\sigma({letter})", stage.sigma
+    yield rf"\hat{{{letter}}}_{{{indices}}}", stage.value
+
+
+def _steps(run: Run) -> Iterator[Step]:
+    """How every intermediate array changes; each line is an identity that the canonical form has confirmed."""
+    pairs = zip(_quantities(run.before, run.start), _quantities(run.after, run.moved), strict=True)
+    symbols = sorted(_parameters(run), key=str)
+    for (name, before), (_, after) in pairs:
+        expected = run.expected(before)
+        yield _relation(name, before, expected, after, symbols)
+
+
+def _parameters(run: Run) -> set[Any]:
+    """The rescaling factors of the run."""
+    arrays = (run.moved.X.expr, run.moved.W.expr)
+    names = {atom for expr in arrays for atom in expr.atoms(sympy.Indexed, sympy.Symbol)}
+    return {a for a in names if str(getattr(getattr(a, "base", a), "label", a)) == "delta" or str(a) == "delta"} - {
+        a.base.label for a in names if isinstance(a, sympy.Indexed)
+    }
+
+
+def _relation(name: str, before: IndexArray, expected: IndexArray, after: IndexArray, factors: list[Any]) -> Step:
+    if is_zero(after.expr - before.expr):
+        return Step(name, name, "unchanged")
+    if is_zero(after.expr - expected.expr):
+        return Step(name, name.replace("h", r"\pi(h)"), "permuted")
+    for factor in factors:
+        for power in (1, -1, 2):
+            if is_zero(after.expr - factor**power * before.expr):
+                return Step(name, f"{latex(factor**power)}\\,{name}", "homogeneous")
+    shift = normal(after.expr - before.expr)
+    if len(latex(shift)) < 160:
+        return Step(name, f"{name} + {latex(shift)}", "shifted")
+    return Step(name, latex(after.expr), "by definition")

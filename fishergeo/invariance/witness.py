@@ -1,0 +1,178 @@
+"""Exact counterexamples: the smallest rational model on which a transformation changes the normalized summed inputs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import sympy
+
+from ..axes import Axis
+from ..errors import InputError
+from ..normalizers import Normalizer
+from ..symbolic.indexed import exact
+from ..symbolic.latex import matrix
+from ..transformations import Parameter, State, Transformation
+
+_HEIGHTS = ((0, 1), (0, 1, -1), (0, 1, 2, -1), (0, 1, 2, 3, -1, -2))
+_PER_SIZE = 600  # candidates tried at one size and height before the next
+
+_TURNS = (((0, -1), (1, 0)), ((Fraction(3, 5), Fraction(-4, 5)), (Fraction(4, 5), Fraction(3, 5))))  # rational rotations
+
+
+@dataclass(frozen=True)
+class Witness:
+    """Rational X, W and parameters at which Â changes: ``before`` and ``after`` are its exact values at ``entry``."""
+
+    X: Any
+    W: Any
+    values: tuple[Any, ...]
+    entry: tuple[int, int]
+    before: Any
+    after: Any
+    parameters: tuple[Parameter, ...] = ()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {"N": self.X.shape[0], "D": self.X.shape[1], "H": self.W.shape[0]}
+
+    def __repr__(self) -> str:
+        n, h = self.entry
+        given = "".join(f", {p.symbol} = {_plain(v)}" for p, v in zip(self.parameters, self.values, strict=True))
+        return f"X = {_plain(self.X)}, W = {_plain(self.W)}{given}: â[{n},{h}] is {self.before}, becomes {self.after}"
+
+    def latex(self) -> str:
+        """The counterexample as one line of mathematics."""
+        n, h = self.entry
+        parts = [f"X = {matrix(self.X)}", f"W = {matrix(self.W)}"]
+        for parameter, value in zip(self.parameters, self.values, strict=True):
+            symbol = {"delta": r"\delta", "gamma": r"\gamma", "pi": r"\pi", "Q": "Q"}[parameter.symbol]
+            scalar = np.size(value) == 1
+            parts.append(f"{symbol} = {sympy.latex(np.ravel(value)[0]) if scalar else matrix(np.atleast_2d(value))}")
+        change = rf"\hat{{a}}_{{{n + 1}{h + 1}}} = {sympy.latex(self.before)} \;\to\; {sympy.latex(self.after)}"
+        return r",\; ".join(parts) + r":\quad " + change
+
+
+def _plain(array: Any) -> str:
+    entries = np.asarray(array)
+    return str(np.vectorize(str, otypes=[object])(entries).tolist()).replace(" ", "").replace("'", "")
+
+
+def search(normalizer: Normalizer, transformation: Transformation, signed: bool = False) -> Witness | None:
+    """The first counterexample in the order: sizes, largest entry, entries; None when the search finds none.
+
+    Candidates are screened in floating point; the one returned is decided exactly.  ``signed`` takes δ = -1.
+    """
+    parameters = transformation.parameters
+    for size in _sizes(normalizer, transformation):
+        for values in _values(parameters, size, signed):
+            for X, W in _models(size):
+                state = State(X, W)
+                with np.errstate(all="ignore"):
+                    pair = _evaluate(normalizer, transformation, state, values, float)
+                if pair is None or not (np.abs(pair[0] - pair[1]) > 1e-9).any():
+                    continue
+                if witness := _exactly(normalizer, transformation, state, values):
+                    return witness
+    return None
+
+
+def _sizes(normalizer: Normalizer, transformation: Transformation) -> Iterator[dict[Axis, int]]:
+    least = normalizer.minimum()
+    for parameter in transformation.parameters:
+        if parameter.symbol in ("pi", "Q"):
+            (axis,) = parameter.axes
+            least[axis] = max(least[axis], 2)
+    for stage in normalizer.summed:
+        units = getattr(stage, "units", None)
+        if units is not None:
+            yield from ({**least, Axis.UNIT: units, Axis.SAMPLE: n, Axis.INPUT: d} for n in (1, 2) for d in (1, 2))
+            return
+    grown = itertools.product(range(3), repeat=3)
+    axes = (Axis.SAMPLE, Axis.INPUT, Axis.UNIT)
+    yield from (
+        {**least, **{axis: least[axis] + k for axis, k in zip(axes, more, strict=True)}}
+        for more in sorted(grown, key=lambda more: (sum(more), more))
+    )
+
+
+def _values(parameters: tuple[Parameter, ...], size: dict[Axis, int], signed: bool) -> Iterator[tuple[Any, ...]]:
+    """Simple parameters: δ = 2 (in one place, 1 elsewhere), γ = 1 (in one place, 0 elsewhere), a swap, a rotation."""
+    choices = []
+    for parameter in parameters:
+        if parameter.symbol == "pi":
+            order = np.arange(size[Axis.UNIT])
+            order[:2] = 1, 0
+            choices.append([order])
+            continue
+        if parameter.symbol == "Q":
+            turns = [np.eye(size[Axis.INPUT], dtype=int).astype(object) for _ in _TURNS]
+            for turn, corner in zip(turns, _TURNS, strict=True):
+                turn[:2, :2] = corner
+            choices.append(turns)
+            continue
+        layout = parameter.site.layout(2)
+        shape = tuple(size[axis] if axis in parameter.axes else 1 for axis in layout)
+        special, elsewhere = ((-1 if signed else 2), 1) if parameter.positive else (1, 0)
+        value = np.full(shape, elsewhere, dtype=object)
+        value.flat[0] = special
+        choices.append([value] if value.size == 1 else [value, np.full(shape, special, dtype=object)])
+    return itertools.product(*choices)
+
+
+def _models(size: dict[Axis, int]) -> Iterator[tuple[Any, Any]]:
+    N, D, H = size[Axis.SAMPLE], size[Axis.INPUT], size[Axis.UNIT]
+    for heights in _HEIGHTS:
+        for entries in itertools.islice(itertools.product(heights, repeat=N * D + H * D), _PER_SIZE):
+            # the first entries vary slowest: reversed, so that X and W both vary early
+            flat = np.array(entries[::-1], dtype=object)
+            yield flat[: N * D].reshape(N, D), flat[N * D :].reshape(H, D)
+
+
+def _evaluate(
+    normalizer: Normalizer, transformation: Transformation, state: State, values: tuple[Any, ...], kind: type
+) -> tuple[Any, Any] | None:
+    convert = np.vectorize(exact, otypes=[object]) if kind is object else (lambda array: np.asarray(array, float))
+    cast = [v if p.symbol == "pi" else convert(v) for p, v in zip(transformation.parameters, values, strict=True)]
+    start = State(convert(state.X), convert(state.W))
+    moved = transformation.act(start, cast)
+    try:
+        before = normalizer(start.X, start.W).value
+        after = normalizer(moved.X, moved.W, moved.shift).value
+    except InputError:  # σ = 0: not an admissible model
+        return None
+    return (before if moved.order is None else before[:, moved.order]), after
+
+
+def _exactly(
+    normalizer: Normalizer, transformation: Transformation, state: State, values: tuple[Any, ...]
+) -> Witness | None:
+    pair = _evaluate(normalizer, transformation, state, values, object)
+    if pair is None:
+        return None
+    entries = sorted(np.ndindex(pair[0].shape), key=lambda e: sum(sympy.count_ops(array[e]) for array in pair))
+    for n, h in entries:
+        before, after = (sympy.sqrtdenest(sympy.radsimp(array[n, h])) for array in pair)
+        if differs(before, after):
+            return Witness(state.X, state.W, values, (n, h), before, after, transformation.parameters)
+    return None
+
+
+def differs(a: Any, b: Any) -> bool:
+    """Whether two real algebraic numbers differ, decided exactly.
+
+    Roots of distinct square-free integers are linearly independent over the rationals, and SymPy collects equal roots: a
+    sum of them is 0 only if nothing is left.  Nested roots are decided by their minimal polynomial.
+    """
+    difference = sympy.expand(sympy.sympify(a) - sympy.sympify(b))
+    if difference == 0:
+        return False
+    roots = [power for power in difference.atoms(sympy.Pow) if not power.exp.is_Integer]
+    if all(power.base.is_Integer and power.exp == sympy.Rational(1, 2) for power in roots):
+        return True
+    x = sympy.Dummy()
+    return sympy.minimal_polynomial(difference, x) != x

@@ -1,0 +1,192 @@
+"""Canonical sums in index notation, so that two expressions that are equal for all sizes become the same expression.
+
+A term is a product of factors; a sum over indices is split into its connected components (factors that share a summed
+index), each component is one `sympy.Sum` with its indices named canonically, and what does not depend on an index leaves
+the sum.  Kronecker deltas are contracted, ΣQQ of a rotation gives a delta, and a permuted index that is summed over
+loses its permutation.  Roots are opaque factors.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+import sympy
+from sympy import Expr, Indexed, KroneckerDelta, Mul, Pow, Sum, Symbol
+
+from ..axes import Axis
+
+SIZE = {axis: Symbol(axis.value.upper(), positive=True, integer=True) for axis in Axis}
+INDEX = {axis: Symbol(axis.value, integer=True) for axis in Axis}  # the free index along each axis
+I, J = sympy.symbols("i j", integer=True)  # units of a Fisher block
+ROTATION = sympy.IndexedBase("Q", real=True)
+PERMUTATION = sympy.Function("pi", integer=True)
+
+_POOL = {Axis.SAMPLE: "m", Axis.POSITION: "t", Axis.UNIT: "k", Axis.INPUT: "e"}  # names of summed indices
+_AXIS = {
+    **{letter: axis for axis, letter in _POOL.items()},
+    **{axis.value: axis for axis in Axis},
+    "i": Axis.UNIT,
+    "j": Axis.UNIT,
+    "f": Axis.INPUT,
+}
+_counter = itertools.count()
+
+
+def axis_of(index: Symbol) -> Axis:
+    """The axis along which an index runs, told by its first letter."""
+    return _AXIS[index.name[0]]
+
+
+def terms(expr: Expr) -> list[tuple[Expr, ...]]:
+    """The expression distributed into terms, each a tuple of factors; powers of sums are repeated factors."""
+    if expr.is_Add:
+        return [term for part in expr.args for term in terms(part)]
+    if expr.is_Mul:
+        parts = [terms(factor) for factor in expr.args]
+        return [tuple(itertools.chain(*choice)) for choice in itertools.product(*parts)]
+    if expr.is_Pow and expr.exp.is_Integer and expr.exp > 0 and (expr.base.is_Add or isinstance(expr.base, Sum)):
+        return [tuple(itertools.chain(*choice)) for choice in itertools.product(terms(expr.base), repeat=int(expr.exp))]
+    return [(expr,)]
+
+
+def normal(expr: Expr) -> Expr:
+    """The canonical form of an expression whose sums are canonical: distributed, equal terms collected."""
+    return sympy.Add(*(Mul(*term) for term in terms(sympy.sympify(expr))))
+
+
+def is_zero(expr: Expr) -> bool:
+    """Whether the expression vanishes identically, for all sizes; False means only that it was not shown to."""
+    return normal(expr) == 0
+
+
+@lru_cache(maxsize=16384)
+def total(expr: Expr, index: Symbol) -> Expr:
+    """Σ_index expr, canonical; ``index`` is free in ``expr``."""
+    return sympy.Add(*(_sum_term(term, index) for term in terms(expr)))
+
+
+def _fresh(index: Symbol) -> Symbol:
+    return Symbol(f"{index.name[0]}_{next(_counter)}", integer=True)
+
+
+def _depends(expr: Expr, index: Symbol) -> bool:
+    return index in expr.free_symbols or (
+        bool(expr.atoms(Indexed)) and any(index in a.free_symbols for a in expr.atoms(Indexed))
+    )
+
+
+def _sum_term(term: Sequence[Expr], index: Symbol) -> Expr:
+    outside = [factor for factor in term if not _depends(factor, index)]
+    inside: list[Expr] = []
+    name = _fresh(index)
+    bound = {name}
+    for factor in (factor for factor in term if _depends(factor, index)):
+        factor = factor.xreplace({index: name})
+        if isinstance(factor, Sum):
+            rename = {limit[0]: _fresh(limit[0]) for limit in factor.limits}
+            bound |= set(rename.values())
+            factor = factor.function.xreplace(rename)
+        inside += Mul.make_args(factor)
+    inside = _contract(inside, bound)
+    result = Mul(*outside)
+    for indices, factors in _components(inside, bound):
+        result *= _named(indices, factors)
+    return result
+
+
+def _contract(factors: list[Expr], bound: set[Symbol]) -> list[Expr]:
+    """Apply Kronecker deltas and QQᵀ = I to summed indices, which leave ``bound``; drop permutations of summed indices."""
+    changed = True
+    while changed:
+        changed = False
+        for factor in factors:
+            if isinstance(factor, KroneckerDelta) and (names := [a for a in factor.args if a in bound]):
+                other = factor.args[1] if factor.args[0] is names[0] else factor.args[0]
+                bound.discard(names[0])
+                factors = [f.xreplace({names[0]: other}) for f in factors if f is not factor]
+                factors = [g for f in factors for g in Mul.make_args(f)]
+                changed = True
+                break
+        for index in sorted(bound, key=str):
+            holders = [f for f in factors if _depends(f, index)]
+            if delta := _orthogonal(holders, index):
+                bound.discard(index)
+                factors = [f for f in factors if f not in holders] + [delta]
+                changed = True
+                break
+            if any(f.has(PERMUTATION(index)) for f in holders):
+                plain = _fresh(index)
+                renamed = [f.xreplace({PERMUTATION(index): plain}) for f in factors]
+                if not any(_depends(f, index) for f in renamed):
+                    bound.discard(index)
+                    bound.add(plain)
+                    factors, changed = renamed, True
+                    break
+    return factors
+
+
+def _orthogonal(holders: list[Expr], index: Symbol) -> Expr | None:
+    """δ_ab for Σ_index Q_a,index Q_b,index (or with the summed index first)."""
+    if len(holders) == 1 and isinstance(holders[0], Pow) and holders[0].exp == 2:
+        holders = [holders[0].base] * 2
+    if len(holders) != 2 or not all(isinstance(f, Indexed) and f.base == ROTATION for f in holders):
+        return None
+    for place in (0, 1):
+        if all(f.indices[place] == index and f.indices[1 - place] != index for f in holders):
+            return KroneckerDelta(*(f.indices[1 - place] for f in holders))
+    return None
+
+
+def _components(factors: list[Expr], bound: set[Symbol]) -> Iterable[tuple[list[Symbol], list[Expr]]]:
+    """Groups of factors connected by summed indices; indices without factors and factors without indices stand alone."""
+    groups: list[tuple[set[Symbol], list[Expr]]] = [({index}, []) for index in bound]
+    for factor in factors:
+        used = {index for index in bound if _depends(factor, index)}
+        hit = [group for group in groups if group[0] & used]
+        groups = [group for group in groups if not group[0] & used]
+        groups.append((set().union(*(g[0] for g in hit)), [factor, *itertools.chain(*(g[1] for g in hit))]))
+    return ((sorted(indices, key=str), parts) for indices, parts in groups)
+
+
+def _named(indices: list[Symbol], factors: list[Expr]) -> Expr:
+    """One component as a Sum with canonical index names."""
+    if not factors:
+        return Mul(*(SIZE[axis_of(index)] for index in indices))
+    product = Mul(*factors)
+    if not indices:
+        return product
+    taken = {symbol.name for symbol in product.atoms(Symbol)}
+    by_axis: dict[Axis, list[Symbol]] = {}
+    for index in indices:
+        by_axis.setdefault(axis_of(index), []).append(index)
+    choices = []
+    for axis, members in by_axis.items():
+        pool = (f"{_POOL[axis]}" + "'" * k for k in itertools.count())
+        names = list(itertools.islice((name for name in pool if name not in taken), len(members)))
+        symbols = [Symbol(name, integer=True) for name in names]
+        choices.append([dict(zip(order, symbols, strict=True)) for order in itertools.permutations(members)])
+    candidates = [
+        product.xreplace({key: value for part in choice for key, value in part.items()})
+        for choice in itertools.product(*choices)
+    ]
+    best = candidates[0] if len(candidates) == 1 else min(candidates, key=sympy.default_sort_key)
+    names = sorted((symbol for part in (c[0] for c in choices) for symbol in part.values()), key=str)
+    return Sum(best, *((name, 1, SIZE[axis_of(name)]) for name in names))
+
+
+def common_factor(expr: Expr) -> Expr:
+    """The largest product of powers (sums and roots aside) that divides every term."""
+    shared: dict[Expr, Expr] | None = None
+    for term in terms(expr):
+        powers = {
+            base: power
+            for base, power in Mul(*term).as_powers_dict().items()
+            if power.is_Integer and not base.has(Sum) and not base.is_Number
+        }
+        if shared is None:
+            shared = powers
+        else:
+            shared = {b: min(p, powers[b]) for b, p in shared.items() if b in powers and p * powers[b] > 0}
+    return Mul(*(base**power for base, power in (shared or {}).items()))
