@@ -1,0 +1,188 @@
+"""The null space of the Fisher matrix, matched with the generators that explain it.
+
+A generator proposes directions of the parameters; what it explains is the part of the null space of F that lies in their
+span and was not explained before.  Proposals need no proof: the intersection is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..axes import Site
+from ..families import Floats
+from ..information.matrices import fisher
+from ..information.operator import Metric
+from ..model import GLM, Linearization, Params
+from ..transformations import TRANSFORMATIONS, Parameter, Rescale, Shift, State, Transformation
+from .proof import prove
+
+_ANGLE = 1e-6  # sine of the angle to the null space below which a direction counts as lying in it
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A family of parameter directions, ``span(linearization)`` (k, P), with its meaning in words."""
+
+    name: str
+    meaning: str
+    span: Callable[[Linearization], Floats]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A generator and the number of null directions it accounts for."""
+
+    name: str
+    dimension: int
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Symmetries:
+    """The nullity of F, split by generator; ``unexplained`` directions belong to none of them."""
+
+    nullity: int
+    explained: tuple[Explained, ...]
+    unexplained: int
+    basis: Floats
+    equations: int
+    size: int
+
+    @property
+    def note(self) -> str:
+        """Why directions may be left over."""
+        if self.unexplained and self.equations < self.size:
+            return f"{self.size} parameters but only {self.equations} equations (cases x free outputs): add cases"
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [f"null space of F: {self.nullity} of {self.size} directions"]
+        lines += [f"  {e.dimension:>4}  {e.name}: {e.meaning}" for e in self.explained]
+        if self.unexplained:
+            lines.append(f"  {self.unexplained:>4}  not explained{'; ' + self.note if self.note else ''}")
+        return "\n".join(lines)
+
+
+def symmetries(model: GLM, p: Params, X: ArrayLike, metric: Metric | None = None) -> Symmetries:
+    """The null space of F at ``p`` with the generators that explain it; ``metric`` saves building F again.
+
+    Raises what `fisher` and `prove` raise.
+    """
+    F = fisher(model, p, X) if metric is None else metric
+    at = model.linearize(p, X)
+    null = F.null_space()
+    spanned = np.zeros((p.size, 0))
+    explained = []
+    for generator in _generators(model):
+        found = _intersection(null, np.concatenate([spanned, generator.span(at).T], axis=1))
+        if (more := found.shape[1] - spanned.shape[1]) > 0:
+            explained.append(Explained(generator.name, more, generator.meaning))
+            spanned = found
+    free = p.units - 1 if model.family.coupled else p.units
+    return Symmetries(
+        null.shape[1], tuple(explained), null.shape[1] - spanned.shape[1], null, at.cases * free, p.size
+    )
+
+
+def _intersection(null: Floats, candidates: Floats) -> Floats:
+    """An orthonormal basis of the directions in the span of ``candidates`` whose sine with the null space vanishes."""
+    norms = np.linalg.norm(candidates, axis=0)
+    U, s, _ = np.linalg.svd(candidates[:, norms > 0] / norms[norms > 0], full_matrices=False)
+    Q = U[:, s > 1e-10 * max(s.max(initial=0.0), 1e-300)]
+    _, sines, Vt = np.linalg.svd(Q - null @ (null.T @ Q), full_matrices=True)
+    sines = np.concatenate([sines, np.zeros(Q.shape[1] - len(sines))])
+    return Q @ Vt[sines < _ANGLE].T
+
+
+def _generators(model: GLM) -> Iterator[Generator]:
+    moving = [t for t in TRANSFORMATIONS if _moves_weights_only(t) and prove(model.normalizer, t)]
+    for transformation in sorted(moving, key=lambda t: -sum(len(p.axes) for p in t.parameters)):  # subgroups after groups
+        yield Generator(
+            transformation.title,
+            f"Â does not change under ${transformation.formula}$",
+            lambda at, t=transformation: _rows(at, _tangents(t, at.params.weight)),
+        )
+    if model.family.coupled:
+        yield Generator("shared bias shift", "one number added to every logit changes no probability", _bias)
+    if model.has_gain:
+        yield Generator("weight-gain exchange", "the length of w_h can be moved into g_h and b_h", _own_weights)
+    yield Generator("inputs not in the data", "combinations of inputs that are constant over all cases", _unseen)
+    if model.family.coupled:
+        yield Generator("shared logit shift", "one function of x added to every logit changes no probability", _shared)
+
+
+def _rows(at: Linearization, dW: Floats, affine: bool = False) -> Floats:
+    """Weight changes (k, H, D) as flat vectors; ``affine`` adds every gain and bias direction to them."""
+    zero = np.zeros(dW.shape[:-1])
+    rows = Params(dW, zero, zero if at.model.has_gain else None).ravel()
+    if not affine:
+        return rows
+    places = np.arange(at.params.size) % (at.params.size // at.params.units)
+    return np.concatenate([rows, np.eye(at.params.size)[places >= at.params.inputs]])
+
+
+def _moves_weights_only(transformation: Transformation) -> bool:
+    return all(
+        isinstance(action, Shift) or (isinstance(action, Rescale) and action.sign > 0) for action in transformation.actions
+    ) and all(action.site is Site.WEIGHT for action in transformation.actions if isinstance(action, Shift | Rescale))
+
+
+def _tangents(transformation: Transformation, W: Floats) -> Floats:
+    """The derivative of the transformed weights with respect to every entry of its parameters, at the identity."""
+    start = State(np.zeros((1, W.shape[1])), W)
+
+    def unit(parameter: Parameter) -> Floats:
+        sizes = dict(zip(Site.WEIGHT.layout(2), W.shape, strict=True))
+        return np.full([sizes[a] if a in parameter.axes else 1 for a in Site.WEIGHT.layout(2)], float(parameter.positive))
+
+    rest = [unit(parameter) for parameter in transformation.parameters]
+    out = []
+    for k, value in enumerate(rest):
+        for entry in np.ndindex(value.shape):
+            moved = value.copy()
+            moved[entry] += 1  # actions are affine in each parameter, so a unit step gives the derivative exactly
+            out.append(transformation.act(start, [*rest[:k], moved, *rest[k + 1 :]]).W - W)
+    return np.stack(out)
+
+
+def _own_weights(at: Linearization) -> Floats:
+    return _rows(at, np.eye(at.params.units)[:, :, None] * at.params.weight, affine=True)
+
+
+def _bias(at: Linearization) -> Floats:
+    zero = np.zeros_like(at.params.bias)
+    return Params(np.zeros_like(at.params.weight), zero + 1, zero if at.model.has_gain else None).ravel()[None]
+
+
+def _unseen(at: Linearization) -> Floats:
+    """e_h ⊗ u for every u with X̂u constant over the cases."""
+    H, D = at.params.weight.shape
+    X = at.normalized.Xhat.reshape(-1, D)
+    centered = X - X.mean(axis=0)
+    scale = np.linalg.norm(X, axis=0)
+    scale[scale == 0] = 1
+    _, s, Vt = np.linalg.svd(np.linalg.qr(centered / scale, mode="r"), full_matrices=True)
+    rank = int((s > max(X.shape) * np.finfo(float).eps * s.max(initial=0.0)).sum())
+    directions = Vt[rank:] / scale
+    return _rows(at, np.einsum("hk,ud->hukd", np.eye(H), directions).reshape(-1, H, D), affine=True)
+
+
+def _shared(at: Linearization) -> Floats:
+    """The weight changes that add the same linear function u of x to every logit, up to what gain and bias can undo."""
+    H, D = at.params.weight.shape
+    scale = np.ones(H)
+    for stage in (*at.normalized.weight, *at.normalized.summed):
+        sigma = stage.sigma
+        if sigma is None:
+            continue
+        if stage in at.normalized.weight:
+            scale = scale * np.ravel(sigma)
+        elif np.ndim(sigma) < 2 or np.shape(sigma)[0] == 1:  # one σ for each unit, not for each case
+            scale = scale * np.ravel(sigma)
+    if at.params.gain is not None:
+        scale = np.divide(scale, at.params.gain, out=np.zeros(H), where=at.params.gain != 0)
+    return _rows(at, np.einsum("h,ud->uhd", scale, np.eye(D)), affine=True)

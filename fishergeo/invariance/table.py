@@ -1,0 +1,99 @@
+"""The invariance table: every normalizer x every transformation, each cell proved or refuted."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from ..errors import InputError
+from ..normalizers import ZOO, Normalizer
+from ..transformations import TRANSFORMATIONS, Transformation
+from .proof import Verdict, prove
+
+
+@dataclass(frozen=True)
+class Table:
+    """Verdicts by normalizer (rows) and transformation (columns); ``table[normalizer, transformation]`` is one of them."""
+
+    normalizers: tuple[Normalizer, ...]
+    transformations: tuple[Transformation, ...]
+    verdicts: dict[tuple[str, str], Verdict]
+
+    def __getitem__(self, cell: tuple[Normalizer, Transformation]) -> Verdict:
+        normalizer, transformation = cell
+        return self.verdicts[normalizer.name, transformation.name]
+
+    def __iter__(self) -> Iterator[Verdict]:
+        return iter(self.verdicts.values())
+
+    def rows(self, yes: str = "yes", no: str = "no") -> list[list[str]]:
+        """The marks, one row for each normalizer."""
+        return [[yes if self[m, t] else no for t in self.transformations] for m in self.normalizers]
+
+    def conditions(self) -> list[str]:
+        """All conditions that some proof of the table needs, in order of appearance."""
+        return list(dict.fromkeys(c for verdict in self for c in verdict.conditions))
+
+    def __repr__(self) -> str:
+        width = max(len(m.title) for m in self.normalizers)
+        lines = [f"{k + 1:>2}  {t.title}" for k, t in enumerate(self.transformations)]
+        lines.append(" " * width + " ".join(f"{k + 1:>2}" for k in range(len(self.transformations))))
+        for normalizer, marks in zip(self.normalizers, self.rows("✓", "·"), strict=True):
+            lines.append(f"{normalizer.title:<{width}}" + " ".join(f"{mark:>2}" for mark in marks))
+        return "\n".join(lines)
+
+    def to_markdown(self) -> str:
+        """The table in Markdown, a ✓ where a proof was found and a ✗ where a witness was."""
+        head = ["normalizer", *(t.title for t in self.transformations)]
+        lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+        for normalizer, marks in zip(self.normalizers, self.rows("✓", "✗"), strict=True):
+            lines.append("| " + " | ".join([normalizer.title, *marks]) + " |")
+        return "\n".join(lines)
+
+    def to_latex(self) -> str:
+        """The table as a LaTeX tabular; columns are numbered as in `legend_latex`."""
+        columns = " & ".join(str(k + 1) for k in range(len(self.transformations)))
+        body = [
+            f"{normalizer.title} & " + " & ".join(marks) + r" \\"
+            for normalizer, marks in zip(self.normalizers, self.rows(r"$\checkmark$", r"$\cdot$"), strict=True)
+        ]
+        spec = "l" + "c" * len(self.transformations)
+        return "\n".join([rf"\begin{{tabular}}{{{spec}}}", r"\hline", f" & {columns} \\\\", r"\hline", *body, r"\hline", r"\end{tabular}"])
+
+    def legend_latex(self) -> str:
+        """The numbered transformations with their formulas."""
+        return ", ".join(f"{k + 1}: {t.title} (${t.formula}$)" for k, t in enumerate(self.transformations))
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{html.escape(t.title)}</th>" for t in self.transformations)
+        rows = []
+        for normalizer in self.normalizers:
+            cells = "".join(
+                f'<td title="{html.escape(repr(self[normalizer, t]), quote=True)}">{"✓" if self[normalizer, t] else "✗"}</td>'
+                for t in self.transformations
+            )
+            rows.append(f"<tr><th>{html.escape(normalizer.title)}</th>{cells}</tr>")
+        return f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def invariance_table(
+    normalizers: Iterable[Normalizer] = ZOO,
+    transformations: Iterable[Transformation] = TRANSFORMATIONS,
+    progress: Callable[[int, int], None] | None = None,
+) -> Table:
+    """Decide every cell of ``normalizers`` x ``transformations``; raises `Undecided` if one can be neither proved nor refuted.
+
+    Two normalizers of the same name are refused with `InputError`.  ``progress(done, of)`` is called after each cell.
+    """
+    rows, columns = tuple(normalizers), tuple(transformations)
+    names = [row.name for row in rows]
+    if not rows or not columns or len(set(names)) < len(names):
+        raise InputError(f"invariance_table got the normalizers {names}: give at least one, each with its own name")
+    verdicts: dict[tuple[str, str], Verdict] = {}
+    for row in rows:
+        for column in columns:
+            verdicts[row.name, column.name] = prove(row, column)
+            if progress is not None:
+                progress(len(verdicts), len(rows) * len(columns))
+    return Table(rows, columns, verdicts)
