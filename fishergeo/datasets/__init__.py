@@ -1,0 +1,47 @@
+"""Data: the handwritten digits shipped with the package, label encoding, and files of one's own."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InputError
+
+Floats = NDArray[np.float64]
+
+_LAZY = {"load": "files", "Data": "files", "prepare": "problems", "digits": "problems", "Problem": "problems"}
+
+
+def load_digits() -> tuple[Floats, NDArray[np.intp]]:
+    """The UCI handwritten digits: X (1797, 64), ink counts 0 … 16 of 8 x 8 blocks, and y (1797,), the digit.
+
+    Source: Alpaydin, Kaynak 1998, doi 10.24432/C50P49, CC BY 4.0.  Columns 0, 32 and 39 are constant.
+    """
+    with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
+        return file["X"].astype(float), file["y"].astype(np.intp)
+
+
+def one_hot(y: ArrayLike, units: int | None = None) -> Floats:
+    """Labels 0 … H-1 as rows of the identity, (N,) -> (N, H); ``units`` is H, the largest label + 1 by default.
+
+    Raises `InputError` for labels that are not integers from 0 to H-1.
+    """
+    labels = np.asarray(y)
+    if labels.ndim != 1 or labels.dtype.kind not in "biuf" or not len(labels):
+        raise InputError(f"one_hot got labels of shape {labels.shape} and type {labels.dtype}: give (N,) integers, N > 0")
+    size = int(labels.max()) + 1 if units is None and np.isfinite(labels).all() else units or 0
+    bad = ~((labels == np.round(labels)) & (labels >= 0) & (labels < size))
+    if bad.any():
+        case = int(np.argmax(bad))
+        raise InputError(f"one_hot got label {labels[case]} at case {case}: labels must be integers from 0 to {size - 1}")
+    return np.eye(size)[labels.astype(np.intp)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)

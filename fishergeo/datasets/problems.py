@@ -1,0 +1,139 @@
+"""From data to what a model of a family is fitted to: (X, Y, units) with names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..families import Family
+from . import Floats, load_digits, one_hot
+from .files import Data, is_number
+
+_MOST_CLASSES = 64
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Model-ready data: X (N, D), Y (N, H) in the support of the family, the names of the H units, and what Y is."""
+
+    name: str
+    X: Floats
+    Y: Floats
+    names: tuple[str, ...]
+    inputs: tuple[str, ...]
+    what: str
+    source: str = ""
+
+    @property
+    def units(self) -> int:
+        return self.Y.shape[1]
+
+
+def prepare(data: Data, family: Family) -> Problem:
+    """The targets as the observations Y (N, H) of ``family``.
+
+    Categorical: one column of labels, one unit for each class.  Bernoulli: one column of 0 and 1 (one unit), of more
+    classes (each against the rest), or several columns of 0 and 1.  Others: numeric columns, one unit each, a family with
+    free dispersion on standardized columns.  Raises `InputError` for targets that the family cannot have produced.
+    """
+    if family.coupled:
+        Y, names, what = _classes(data, family)
+    elif not family.support.contains(np.array([2.0])).all():
+        Y, names, what = _binary(data, family)
+    else:
+        Y, names, what = _numeric(data, family)
+    family.encode(Y, Y.shape)
+    return Problem(data.name, data.X, Y, names, data.inputs, what)
+
+
+def digits(family: Family) -> Problem:
+    """The handwritten digits as a problem of ``family``.
+
+    Classes for categorical and bernoulli (each digit against the rest); standardized indicator columns of the classes for
+    a family with free dispersion; for a family of counts, the ink in the four lower rows, predicted from the upper half.
+    """
+    X, y = load_digits()
+    names = tuple(f"pixel ({row}, {column})" for row in range(8) for column in range(8))
+    source = "Alpaydin, Kaynak 1998, Optical Recognition of Handwritten Digits (UCI), doi 10.24432/C50P49, CC BY 4.0"
+    if family.coupled or not family.support.contains(np.array([2.0])).all():
+        data = Data("digits", X, names, (y,), ("digit",))
+    elif family.support.contains(np.array([0.5])).all():
+        data = Data("digits", X, names, tuple(one_hot(y).T), tuple(f"is {k}" for k in range(10)))
+    else:
+        rows = X.reshape(-1, 8, 8)[:, 4:].sum(axis=2)
+        data = Data("digits", X[:, :32], names[:32], tuple(rows.T), tuple(f"ink in row {k}" for k in range(4, 8)))
+    problem = prepare(data, family)
+    return Problem(problem.name, problem.X, problem.Y, problem.names, problem.inputs, problem.what, source)
+
+
+def _classes(data: Data, family: Family) -> tuple[Floats, tuple[str, ...], str]:
+    column = _only(data, family)
+    values, codes = np.unique(column, return_inverse=True)
+    name = data.targets[0]
+    if len(values) < 2:
+        raise InputError(f"the target {name!r} has one class, {_text(values[0])!r}: {family.name} needs two or more")
+    if len(values) > min(_MOST_CLASSES, len(column) / 2):
+        raise InputError(
+            f"the target {name!r} has {len(values)} different values in {len(column)} rows, too many for classes; use "
+            "--family gaussian (real numbers) or poisson (counts)"
+        )
+    names = tuple(map(_text, values))
+    return one_hot(codes.ravel(), len(values)), names, f"the class {name} ({len(values)} classes)"
+
+
+def _binary(data: Data, family: Family) -> tuple[Floats, tuple[str, ...], str]:
+    if len(data.y) > 1:
+        for name, column in zip(data.targets, data.y, strict=True):
+            if column.dtype.kind == "U" or not family.support.contains(column).all():
+                raise InputError(f"the target {name!r} is not all 0 and 1: with several targets {family.name} needs that")
+        return np.column_stack(data.y).astype(float), data.targets, "several columns of 0 and 1"
+    Y, names, what = _classes(data, family)
+    if len(names) == 2:
+        return Y[:, 1:], names[1:], f"{data.targets[0]} = {names[1]} against {names[0]}"
+    return Y, names, what + ", each against the rest"
+
+
+def _numeric(data: Data, family: Family) -> tuple[Floats, tuple[str, ...], str]:
+    for name, column in zip(data.targets, data.y, strict=True):
+        if column.dtype.kind == "U":
+            row, text = next((k + 1, text) for k, text in enumerate(column) if not is_number(text))
+            raise InputError(
+                f"the target {name!r} is text ({str(text)!r} in row {row}): {family.name} needs numbers; correct it, "
+                "or use --family categorical"
+            )
+        bad = ~family.support.contains(column)
+        if bad.any():
+            first = int(np.argmax(bad))
+            raise InputError(
+                f"the target {name!r} is {column[first]:g} in row {first + 1}: the support of {family.name} is "
+                f"{family.support.text}"
+            )
+        if (column == column[0]).all():
+            raise InputError(
+                f"the target {name!r} is {column[0]:g} in every row: nothing to model; choose another column"
+            )
+    Y = np.column_stack(data.y).astype(float)
+    what = _listed(data.targets)
+    if family.free_dispersion:
+        Y = (Y - Y.mean(axis=0)) / Y.std(axis=0)
+        what += ", standardized"
+    return Y, data.targets, what
+
+
+def _only(data: Data, family: Family) -> NDArray[Any]:
+    if len(data.y) > 1:
+        raise InputError(f"{family.name} takes one column of labels but got {len(data.y)}: {_listed(data.targets)}")
+    return data.y[0]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 4 else f"{names[0]}, {names[1]}, … {names[-1]}"
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float | np.floating) else str(value)
