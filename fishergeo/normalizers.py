@@ -169,7 +169,7 @@ class Normalized:
 
 
 def compose(*normalizers: Normalizer, name: str | None = None) -> Normalizer:
-    """The normalizer whose stages are those of all ``normalizers``, in order at each site (inputs, weights, summed inputs)."""
+    """The normalizer with the stages of all ``normalizers``, in their order at each site (inputs, weights, summed inputs)."""
     return Normalizer(
         name or "+".join(normalizer.name for normalizer in normalizers),
         inputs=sum((normalizer.inputs for normalizer in normalizers), ()),

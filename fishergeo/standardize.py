@@ -150,9 +150,9 @@ class Frozen:
         return sizes.pop() if sizes else None
 
     def __call__(self, t: Array, layout: tuple[Axis, ...], who: str = "Frozen") -> Standardized:
-        if self.units not in (None, t.shape[-1]):
+        if isinstance(t.shape[-1], int) and self.units not in (None, t.shape[-1]):
             raise InputError(f"{who} got H={t.shape[-1]} units but statistics of {self.units}: give one for each unit")
-        numbers = isinstance(t, np.ndarray) and t.dtype.kind == "f"
+        numbers = isinstance(t, np.ndarray) and t.dtype.kind in "fc"
         mean, var = (
             t.given(symbol, value)
             if np.ndim(value) and hasattr(t, "given")
@@ -168,7 +168,7 @@ Stage = Standardize | Frozen
 
 @dataclass(frozen=True)
 class Standardized:
-    """A standardized array with its moments: ``value`` t̂, ``mean`` (None if not centered), ``sigma`` (None if not scaled)."""
+    """A standardized array t̂ = ``value`` with its ``mean`` (None if not centered) and ``sigma`` (None if not scaled)."""
 
     value: Array
     mean: Array | None
@@ -209,8 +209,8 @@ def _refuse_constant(
     if spread.dtype == object:
         flat = np.array([value == 0 for value in spread.ravel()]).reshape(spread.shape)
     else:
-        level = np.sqrt((t * t).sum(axis=axes, keepdims=True) / math.prod(t.shape[k] for k in axes))
-        flat = spread <= 64 * np.finfo(spread.dtype).eps * level
+        level = np.sqrt((np.abs(t) ** 2).sum(axis=axes, keepdims=True) / math.prod(t.shape[k] for k in axes))
+        flat = np.abs(spread) <= 64 * np.finfo(spread.dtype).eps * level
     if flat.any():
         cell = np.argwhere(flat)[0]
         where = ", ".join(

@@ -57,7 +57,9 @@ class Scaling:
         lines = []
         for name, factor in self.blocks.items():
             symbol = rf"\bar F_{{{name[0]}_i {name[1]}_j}}"
-            new = r"\text{no scaling law}" if factor is None else (symbol if factor == 1 else rf"{latex(factor)}\,{symbol}")
+            new = (
+                r"\text{no scaling law}" if factor is None else (symbol if factor == 1 else rf"{latex(factor)}\,{symbol}")
+            )
             lines.append(rf"{symbol} &\;\to\; {new}")
         return r"\begin{aligned}" + r" \\ ".join(lines) + r"\end{aligned}"
 

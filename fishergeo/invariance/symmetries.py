@@ -17,7 +17,7 @@ from ..families import Floats
 from ..information.matrices import fisher
 from ..information.operator import Metric
 from ..model import GLM, Linearization, Params
-from ..transformations import TRANSFORMATIONS, Parameter, Rescale, Shift, State, Transformation
+from ..transformations import TRANSFORMATIONS, Parameter, Rescale, Shift, State, Transformation, case_rescaling
 from .proof import prove
 
 _ANGLE = 1e-6  # sine of the angle to the null space below which a direction counts as lying in it
@@ -83,9 +83,7 @@ def symmetries(model: GLM, p: Params, X: ArrayLike, metric: Metric | None = None
             explained.append(Explained(generator.name, more, generator.meaning))
             spanned = found
     free = p.units - 1 if model.family.coupled else p.units
-    return Symmetries(
-        null.shape[1], tuple(explained), null.shape[1] - spanned.shape[1], null, at.cases * free, p.size
-    )
+    return Symmetries(null.shape[1], tuple(explained), null.shape[1] - spanned.shape[1], null, at.cases * free, p.size)
 
 
 def _intersection(null: Floats, candidates: Floats) -> Floats:
@@ -110,7 +108,14 @@ def _generators(model: GLM) -> Iterator[Generator]:
         yield Generator("shared bias shift", "one number added to every logit changes no probability", _bias)
     if model.has_gain:
         yield Generator("weight-gain exchange", "the length of w_h can be moved into g_h and b_h", _own_weights)
+    if len({site for site, _ in model.normalizer.stages}) > 1:
+        meaning = "changes of A that its own standardization removes, pulled back through the other sites"
+        yield Generator("composition of sites", meaning, _pulled_back)
     yield Generator("inputs not in the data", "combinations of inputs that are constant over all cases", _unseen)
+    if prove(model.normalizer, case_rescaling):
+        yield Generator(
+            "cases that inputs single out", "rescaling one such case is a change of weights, and changes no Â", _single
+        )
     if model.family.coupled:
         yield Generator("shared logit shift", "one function of x added to every logit changes no probability", _shared)
 
@@ -127,7 +132,8 @@ def _rows(at: Linearization, dW: Floats, affine: bool = False) -> Floats:
 
 def _moves_weights_only(transformation: Transformation) -> bool:
     return all(
-        isinstance(action, Shift) or (isinstance(action, Rescale) and action.sign > 0) for action in transformation.actions
+        isinstance(action, Shift) or (isinstance(action, Rescale) and action.sign > 0)
+        for action in transformation.actions
     ) and all(action.site is Site.WEIGHT for action in transformation.actions if isinstance(action, Shift | Rescale))
 
 
@@ -153,6 +159,14 @@ def _own_weights(at: Linearization) -> Floats:
     return _rows(at, np.eye(at.params.units)[:, :, None] * at.params.weight, affine=True)
 
 
+def _pulled_back(at: Linearization) -> Floats:
+    """One linear function of x̂ added to every summed input; constants and lengths of w_h are free to make room for it."""
+    H, D = at.params.weight.shape
+    eye = np.eye(H)[:, :, None]
+    shared = np.einsum("h,ud->uhd", _unit_scale(at), np.eye(D))
+    return _rows(at, np.concatenate([shared, eye * np.ones(D), eye * at.params.weight]))
+
+
 def _bias(at: Linearization) -> Floats:
     zero = np.zeros_like(at.params.bias)
     return Params(np.zeros_like(at.params.weight), zero + 1, zero if at.model.has_gain else None).ravel()[None]
@@ -161,28 +175,47 @@ def _bias(at: Linearization) -> Floats:
 def _unseen(at: Linearization) -> Floats:
     """e_h ⊗ u for every u with X̂u constant over the cases."""
     H, D = at.params.weight.shape
-    X = at.normalized.Xhat.reshape(-1, D)
-    centered = X - X.mean(axis=0)
+    X, scale = _equilibrated(at)
+    _, s, Vt = np.linalg.svd(np.linalg.qr(X - X.mean(axis=0), mode="r"), full_matrices=True)
+    directions = Vt[_numerical_rank(s, X.shape) :] / scale
+    return _rows(at, np.einsum("hk,ud->hukd", np.eye(H), directions).reshape(-1, H, D), affine=True)
+
+
+def _single(at: Linearization) -> Floats:
+    """a_n ⊗ u_n for every case n of leverage 1, where X̂u_n is 1 at case n and 0 elsewhere."""
+    X, scale = _equilibrated(at)
+    U, s, Vt = np.linalg.svd(X, full_matrices=False)
+    rank = _numerical_rank(s, X.shape)
+    cases = np.flatnonzero(1 - (U[:, :rank] ** 2).sum(axis=1) < _ANGLE**2 + X.shape[1] * np.finfo(float).eps)
+    picks = (U[cases, :rank] / s[:rank]) @ Vt[:rank] / scale
+    return _rows(at, at.normalized.A.reshape(len(X), -1)[cases][:, :, None] * picks[:, None, :])
+
+
+def _equilibrated(at: Linearization) -> tuple[Floats, Floats]:
+    """X̂ with its columns divided by their norms (1 where a column is 0), and those norms."""
+    X = at.normalized.Xhat.reshape(-1, at.params.inputs)
     scale = np.linalg.norm(X, axis=0)
     scale[scale == 0] = 1
-    _, s, Vt = np.linalg.svd(np.linalg.qr(centered / scale, mode="r"), full_matrices=True)
-    rank = int((s > max(X.shape) * np.finfo(float).eps * s.max(initial=0.0)).sum())
-    directions = Vt[rank:] / scale
-    return _rows(at, np.einsum("hk,ud->hukd", np.eye(H), directions).reshape(-1, H, D), affine=True)
+    return X / scale, scale
+
+
+def _numerical_rank(s: Floats, shape: tuple[int, ...]) -> int:
+    return int((s > max(shape) * np.finfo(float).eps * s.max(initial=0.0)).sum())
 
 
 def _shared(at: Linearization) -> Floats:
     """The weight changes that add the same linear function u of x to every logit, up to what gain and bias can undo."""
-    H, D = at.params.weight.shape
-    scale = np.ones(H)
-    for stage in (*at.normalized.weight, *at.normalized.summed):
-        sigma = stage.sigma
-        if sigma is None:
-            continue
-        if stage in at.normalized.weight:
-            scale = scale * np.ravel(sigma)
-        elif np.ndim(sigma) < 2 or np.shape(sigma)[0] == 1:  # one σ for each unit, not for each case
-            scale = scale * np.ravel(sigma)
-    if at.params.gain is not None:
-        scale = np.divide(scale, at.params.gain, out=np.zeros(H), where=at.params.gain != 0)
-    return _rows(at, np.einsum("h,ud->uhd", scale, np.eye(D)), affine=True)
+    scale, gain = _unit_scale(at), at.params.gain
+    if gain is not None:
+        scale = np.divide(scale, gain, out=np.zeros_like(scale), where=gain != 0)
+    return _rows(at, np.einsum("h,ud->uhd", scale, np.eye(at.params.inputs)), affine=True)
+
+
+def _unit_scale(at: Linearization) -> Floats:
+    """The product of the σ of each unit over the stages; a σ of each case has no place in it."""
+    scale = np.ones(at.params.units)
+    for stages, by_unit in ((at.normalized.weight, True), (at.normalized.summed, False)):
+        for sigma in (stage.sigma for stage in stages):
+            if sigma is not None and (by_unit or np.ndim(sigma) < 2 or np.shape(sigma)[0] == 1):
+                scale = scale * np.ravel(sigma)
+    return scale

@@ -14,7 +14,7 @@ from .proof import Verdict, prove
 
 @dataclass(frozen=True)
 class Table:
-    """Verdicts by normalizer (rows) and transformation (columns); ``table[normalizer, transformation]`` is one of them."""
+    """Verdicts by normalizer (rows) and transformation (columns), read as ``table[normalizer, transformation]``."""
 
     normalizers: tuple[Normalizer, ...]
     transformations: tuple[Transformation, ...]
@@ -59,7 +59,17 @@ class Table:
             for normalizer, marks in zip(self.normalizers, self.rows(r"$\checkmark$", r"$\cdot$"), strict=True)
         ]
         spec = "l" + "c" * len(self.transformations)
-        return "\n".join([rf"\begin{{tabular}}{{{spec}}}", r"\hline", f" & {columns} \\\\", r"\hline", *body, r"\hline", r"\end{tabular}"])
+        return "\n".join(
+            [
+                rf"\begin{{tabular}}{{{spec}}}",
+                r"\hline",
+                f" & {columns} \\\\",
+                r"\hline",
+                *body,
+                r"\hline",
+                r"\end{tabular}",
+            ]
+        )
 
     def legend_latex(self) -> str:
         """The numbered transformations with their formulas."""
@@ -69,10 +79,10 @@ class Table:
         head = "".join(f"<th>{html.escape(t.title)}</th>" for t in self.transformations)
         rows = []
         for normalizer in self.normalizers:
-            cells = "".join(
-                f'<td title="{html.escape(repr(self[normalizer, t]), quote=True)}">{"✓" if self[normalizer, t] else "✗"}</td>'
-                for t in self.transformations
-            )
+            cells = ""
+            for transformation in self.transformations:
+                verdict = self[normalizer, transformation]
+                cells += f'<td title="{html.escape(repr(verdict), quote=True)}">{"✓" if verdict else "✗"}</td>'
             rows.append(f"<tr><th>{html.escape(normalizer.title)}</th>{cells}</tr>")
         return f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
@@ -82,7 +92,7 @@ def invariance_table(
     transformations: Iterable[Transformation] = TRANSFORMATIONS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Table:
-    """Decide every cell of ``normalizers`` x ``transformations``; raises `Undecided` if one can be neither proved nor refuted.
+    """Decide every cell of the table; raises `Undecided` where neither proof nor witness is found.
 
     Two normalizers of the same name are refused with `InputError`.  ``progress(done, of)`` is called after each cell.
     """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,9 +21,13 @@ from ..symbolic.latex import matrix
 from ..transformations import Parameter, State, Transformation
 
 _HEIGHTS = ((0, 1), (0, 1, -1), (0, 1, 2, -1), (0, 1, 2, 3, -1, -2))
-_PER_SIZE = 600  # candidates tried at one size and height before the next
+_PER_SIZE = 128  # candidates tried at one size and height before the next
+_COUNTED = 4000  # candidates tried in all before drawing
 
 _TURNS = (((0, -1), (1, 0)), ((Fraction(3, 5), Fraction(-4, 5)), (Fraction(4, 5), Fraction(3, 5))))  # rational rotations
+
+
+_Candidate = tuple[Any, Any, tuple[Any, ...]]  # X, W and the parameters
 
 
 @dataclass(frozen=True)
@@ -65,20 +71,62 @@ def _plain(array: Any) -> str:
 def search(normalizer: Normalizer, transformation: Transformation, signed: bool = False) -> Witness | None:
     """The first counterexample in the order: sizes, largest entry, entries; None when the search finds none.
 
+    Where counting up finds none, small integers are drawn and then lowered until none can be lowered further.
     Candidates are screened in floating point; the one returned is decided exactly.  ``signed`` takes δ = -1.
     """
-    parameters = transformation.parameters
-    for size in _sizes(normalizer, transformation):
-        for values in _values(parameters, size, signed):
-            for X, W in _models(size):
-                state = State(X, W)
-                with np.errstate(all="ignore"):
-                    pair = _evaluate(normalizer, transformation, state, values, float)
-                if pair is None or not (np.abs(pair[0] - pair[1]) > 1e-9).any():
-                    continue
-                if witness := _exactly(normalizer, transformation, state, values):
-                    return witness
+
+    def candidates() -> Iterator[_Candidate]:
+        for size in _sizes(normalizer, transformation):
+            for values in _values(transformation.parameters, size, signed):
+                yield from ((X, W, values) for X, W in _models(size))
+
+    def drawn() -> Iterator[_Candidate]:
+        rng = np.random.default_rng(0)
+        for size in itertools.islice(_sizes(normalizer, transformation), 8):
+            for values in _values(transformation.parameters, size, signed):
+                for X, W in (_draw(size, rng) for _ in range(40)):
+                    if _changes(normalizer, transformation, (X, W, values)):
+                        yield _lower(normalizer, transformation, (X, W, values))
+
+    for X, W, values in itertools.chain(itertools.islice(candidates(), _COUNTED), drawn()):
+        if _changes(normalizer, transformation, (X, W, values)) and (
+            witness := _exactly(normalizer, transformation, State(X, W), values)
+        ):
+            return witness
     return None
+
+
+def _changes(normalizer: Normalizer, transformation: Transformation, candidate: _Candidate) -> bool:
+    X, W, values = candidate
+    with np.errstate(all="ignore"):
+        pair = _evaluate(normalizer, transformation, State(X, W), values, float)
+    return pair is not None and bool((np.abs(pair[0] - pair[1]) > 1e-9).any())
+
+
+def _draw(size: dict[Axis, int], rng: np.random.Generator) -> tuple[Any, Any]:
+    shapes = (size[Axis.SAMPLE], size[Axis.INPUT]), (size[Axis.UNIT], size[Axis.INPUT])
+    X, W = (rng.integers(-2, 3, shape).astype(object) for shape in shapes)
+    return X, W
+
+
+def _lower(normalizer: Normalizer, transformation: Transformation, candidate: _Candidate) -> _Candidate:
+    """Replace entries by smaller ones as long as the candidate remains a counterexample."""
+    X, W, values = (candidate[0].copy(), candidate[1].copy(), candidate[2])
+    lowered = True
+    while lowered:
+        lowered = False
+        for array in (X, W):
+            for entry in np.ndindex(array.shape):
+                old = array[entry]
+                for smaller in (0, 1, -1, 2):
+                    if (abs(smaller), smaller < 0) >= (abs(old), old < 0):
+                        break
+                    array[entry] = smaller
+                    if _changes(normalizer, transformation, (X, W, values)):
+                        lowered = True
+                        break
+                    array[entry] = old
+    return X, W, values
 
 
 def _sizes(normalizer: Normalizer, transformation: Transformation) -> Iterator[dict[Axis, int]]:
@@ -156,23 +204,49 @@ def _exactly(
         return None
     entries = sorted(np.ndindex(pair[0].shape), key=lambda e: sum(sympy.count_ops(array[e]) for array in pair))
     for n, h in entries:
-        before, after = (sympy.sqrtdenest(sympy.radsimp(array[n, h])) for array in pair)
+        before, after = (_tidy(array[n, h]) for array in pair)
         if differs(before, after):
             return Witness(state.X, state.W, values, (n, h), before, after, transformation.parameters)
     return None
+
+
+def _simple_roots(expr: Any) -> bool:
+    """Whether all roots in the expression are square roots of integers."""
+    roots = (power for power in expr.atoms(sympy.Pow) if not power.exp.is_Integer)
+    return all(power.base.is_Integer and abs(power.exp) == sympy.Rational(1, 2) for power in roots)
+
+
+def _tidy(value: Any) -> Any:
+    value = sympy.sympify(value)
+    return sympy.radsimp(value) if _simple_roots(value) else value
 
 
 def differs(a: Any, b: Any) -> bool:
     """Whether two real algebraic numbers differ, decided exactly.
 
     Roots of distinct square-free integers are linearly independent over the rationals, and SymPy collects equal roots: a
-    sum of them is 0 only if nothing is left.  Nested roots are decided by their minimal polynomial.
+    sum of them is 0 only if nothing is left.  Nested roots are enclosed in intervals with outward rounding.
     """
     difference = sympy.expand(sympy.sympify(a) - sympy.sympify(b))
     if difference == 0:
         return False
-    roots = [power for power in difference.atoms(sympy.Pow) if not power.exp.is_Integer]
-    if all(power.base.is_Integer and power.exp == sympy.Rational(1, 2) for power in roots):
+    if _simple_roots(difference):
         return True
-    x = sympy.Dummy()
-    return sympy.minimal_polynomial(difference, x) != x
+    from mpmath import iv
+
+    iv.prec = 200
+    return 0 not in _enclose(difference)
+
+
+def _enclose(expr: Any) -> Any:
+    """An interval that contains a number built from rationals, + * and square roots."""
+    from mpmath import iv
+
+    if expr.is_Rational:
+        return iv.mpf(int(expr.p)) / iv.mpf(int(expr.q))
+    parts = [_enclose(part) for part in expr.args[: 1 if expr.is_Pow else None]]
+    if expr.is_Pow:
+        base = parts[0] if expr.exp.is_Integer else iv.sqrt(parts[0])
+        power = expr.exp if expr.exp.is_Integer else 2 * expr.exp
+        return base ** int(power)
+    return sum(parts, iv.mpf(0)) if expr.is_Add else functools.reduce(operator.mul, parts, iv.mpf(1))
