@@ -1,0 +1,139 @@
+"""The cases that every contract loops over: the package's own zoos, each paired with its oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import oracles
+import pytest
+
+import fishergeo as fg
+from fishergeo.families import FAMILIES
+from fishergeo.normalizers import ZOO
+from fishergeo.transformations import TRANSFORMATIONS
+
+SIZES = (7, 4, 3)  # N, D, H: all different and at least 3
+SIZES_WITH_POSITIONS = (3, 5, 4, 6)  # N, S, D, H
+DISPERSIONS = {"gaussian": (1.0, 2.5)}  # families whose φ is free are tried with more than φ = 1
+
+
+@dataclass(frozen=True)
+class Case:
+    """A normalizer of the package and the plain formula it must agree with."""
+
+    name: str
+    normalizer: fg.Normalizer
+    forward: Any = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _statistics(units: int) -> tuple[Any, Any]:
+    return np.linspace(-1, 1, units), np.linspace(0.5, 2, units)
+
+
+def _cases() -> Iterator[Case]:
+    for normalizer in ZOO:
+        yield Case(normalizer.name, normalizer, oracles.forward(normalizer.name))
+    for eps, inside in ((0.125, True), (0.25, False)):
+        for normalizer in ZOO:
+            if normalizer.with_eps(eps) != normalizer:  # it divides by a computed σ
+                name = f"{normalizer.name}-eps-{'inside' if inside else 'outside'}"
+                yield Case(name, normalizer.with_eps(eps, inside), oracles.forward(normalizer.name, (eps, inside)))
+
+
+def frozen_per_unit(units: int) -> Case:
+    """Batch norm at inference with one mean and one variance for each unit."""
+    mean, var = _statistics(units)
+    return Case("frozen-per-unit", fg.frozen_batch_norm(mean, var), oracles.frozen(mean, var))
+
+
+PLAIN = [Case(n.name, n, oracles.forward(n.name)) for n in ZOO]
+CASES = [*_cases(), frozen_per_unit(SIZES[2])]
+CASES_WITH_POSITIONS = [*_cases(), frozen_per_unit(SIZES_WITH_POSITIONS[3])]
+
+_AXES = {"n": fg.Axis.SAMPLE, "s": fg.Axis.POSITION, "h": fg.Axis.UNIT, "d": fg.Axis.INPUT}
+_SCALES = {"std": fg.Scale.STD, "norm": fg.Scale.NORM, "nothing": fg.Scale.NONE}
+
+
+def stage(over: str, center: bool, divide: str, eps: tuple[Any, bool] = (0, True)) -> fg.Standardize:
+    """The package's stage for the arguments of `oracles.standardize`."""
+    axes = [_AXES[letter] for letter in over]
+    return fg.Standardize(axes, center=center, scale=_SCALES[divide], eps=eps[0], eps_inside=eps[1])
+
+
+def composed(name: str, **sites: list[Any]) -> Case:
+    """A normalizer of any stages at the three sites, with its plain formula."""
+    stages = {site: tuple(stage(*arguments) for arguments in listed) for site, listed in sites.items()}
+    return Case(name, fg.Normalizer(name, **stages), oracles.staged(**sites))
+
+
+def random_composition(rng: np.random.Generator, name: str, axes: str = "nhd", eps: tuple[Any, ...] = (0,)) -> Case:
+    """A normalizer of 1 to 3 random stages at random sites."""
+    options = [(True, "std"), (True, "norm"), (True, "nothing"), (False, "std"), (False, "norm")]
+    sites: dict[str, list[Any]] = {"inputs": [], "weight": [], "summed": []}
+    letters = {"inputs": "nsd", "weight": "hd", "summed": "nsh"}
+    for _ in range(rng.integers(1, 4)):
+        site = rng.choice(list(sites))
+        possible = [letter for letter in letters[site] if letter in axes]
+        over = "".join(rng.permutation(possible)[: rng.integers(1, len(possible) + 1)])
+        center, divide = options[rng.integers(len(options))]
+        value = 0 if divide == "nothing" else eps[rng.integers(len(eps))]
+        sites[site].append((over, center, divide, (value, bool(rng.integers(2)) or not value)))
+    text = " ".join(f"{site}:{'>'.join(map(str, listed))}" for site, listed in sites.items() if listed)
+    return composed(f"{name} {text}", **sites)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A model with random parameters on given inputs, and the arguments of the oracle's functions for it."""
+
+    case: Case
+    model: fg.GLM
+    p: fg.Params
+    X: Any
+
+    @classmethod
+    def of(cls, case: Case, family: fg.Family, X: Any, units: int, rng: np.random.Generator, phi: float = 1.0) -> Setup:
+        model = fg.GLM(family, case.normalizer, dispersion=phi)
+        size = units * (X.shape[-1] + 1 + model.has_gain)
+        return cls(case, model, model.unravel(rng.normal(scale=0.5, size=size), units), X)
+
+    @property
+    def v(self) -> Any:
+        return self.p.ravel()
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """forward, family, v, X, units, gain, φ: what `oracles.fisher` takes."""
+        return (self.case.forward, self.model.family.name, self.v, self.X, *self.shape, self.model.dispersion)
+
+    @property
+    def shape(self) -> tuple[int, bool]:
+        return self.p.units, self.model.has_gain
+
+    def natural(self, v: Any) -> Any:
+        """The oracle's Z at other parameters, complex ones included."""
+        return oracles.natural(self.case.forward, v, self.X, *self.shape)
+
+    def with_outputs(self, Y: Any) -> tuple[Any, ...]:
+        """The arguments of `oracles.scores` and `oracles.log_p`."""
+        return (*self.arguments[:4], Y, *self.arguments[4:])
+
+
+def each_case(cases: list[Case] = CASES) -> Any:
+    return pytest.mark.parametrize("case", cases, ids=str)
+
+
+def each_family() -> Any:
+    """Every family with every dispersion that it is tried with."""
+    pairs = [(family, phi) for family in FAMILIES for phi in DISPERSIONS.get(family.name, (1.0,))]
+    return pytest.mark.parametrize(("family", "phi"), pairs, ids=[f"{f.name}-{phi:g}" for f, phi in pairs])
+
+
+def each_transformation() -> Any:
+    return pytest.mark.parametrize("transformation", TRANSFORMATIONS, ids=lambda t: t.name)

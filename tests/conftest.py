@@ -1,0 +1,33 @@
+"""Shared fixtures: one seeded generator, strict floating point, and inputs whose sizes are all different."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cases import SIZES, SIZES_WITH_POSITIONS
+
+
+@pytest.fixture(autouse=True)
+def _strict_floating_point():
+    """Overflow, underflow, invalid operations and division by zero are errors in every test."""
+    with np.errstate(all="raise"):
+        yield
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20160721)
+
+
+@pytest.fixture
+def X(rng: np.random.Generator) -> np.ndarray:
+    """Inputs (N, D)."""
+    N, D, _ = SIZES
+    return rng.normal(size=(N, D)) + 0.5
+
+
+@pytest.fixture
+def X_positions(rng: np.random.Generator) -> np.ndarray:
+    """Inputs (N, S, D)."""
+    N, S, D, _ = SIZES_WITH_POSITIONS
+    return rng.normal(size=(N, S, D)) + 0.5

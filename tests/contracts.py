@@ -1,0 +1,214 @@
+"""What must be true of a standardization, a family, a Fisher operator and a verdict: each is one function that asserts.
+
+The tests run them on everything the package has, and on objects that are wrong on purpose.
+"""
+
+from __future__ import annotations
+
+import decimal
+from typing import Any
+
+import numpy as np
+import oracles
+import sympy
+from cases import Case, Setup
+
+from fishergeo.invariance.proof import prove
+
+EXACT = 1e-12
+
+
+def close(a: Any, b: Any, tolerance: float = EXACT) -> None:
+    """Equal shapes, and equal numbers relative to the largest of them."""
+    a, b = np.asarray(a), np.asarray(b)
+    assert a.shape == b.shape, f"shapes {a.shape} and {b.shape}"
+    size = np.abs(b).max(initial=0.0)
+    error = np.abs(a - b).max(initial=0.0)
+    assert error <= tolerance * size, f"relative error {error / size if size else np.inf:.2e} > {tolerance:.0e}"
+
+
+# --- the primitive -------------------------------------------------------------------------------------------------
+
+
+def value_is_the_formula(stage: Any, formula: Any, t: Any, layout: Any) -> None:
+    """t̂ is what the plain formula says."""
+    close(stage(t, layout).value, formula(t))
+
+
+def tangent_is_the_derivative(stage: Any, formula: Any, t: Any, layout: Any, rng: np.random.Generator) -> None:
+    """dt̂ is the complex-step derivative of the plain formula."""
+    dt = rng.normal(size=t.shape)
+    close(stage(t, layout).tangent(dt), np.imag(formula(t + 1j * oracles.STEP * dt)) / oracles.STEP)
+
+
+def tangent_is_self_adjoint(stage: Any, t: Any, layout: Any, rng: np.random.Generator) -> None:
+    """⟨u, T v⟩ = ⟨T u, v⟩."""
+    tangent = stage(t, layout).tangent
+    u, v = rng.normal(size=(2, *t.shape))
+    close((u * tangent(v)).sum(), (tangent(u) * v).sum(), EXACT * np.linalg.norm(u) * np.linalg.norm(v))
+
+
+def bracket_is_a_projector(stage: Any, t: Any, layout: Any, rng: np.random.Generator) -> None:
+    """σ T applied twice is σ T applied once: true when ε = 0."""
+    done = stage(t, layout)
+    sigma = 1 if done.sigma is None else done.sigma
+    once = sigma * done.tangent(rng.normal(size=t.shape))
+    close(sigma * done.tangent(once), once)
+
+
+# --- families ------------------------------------------------------------------------------------------------------
+
+
+def derivatives_of_the_cumulant(family: Any, theta: Any, eta1: Any, eta2: Any, tolerance: float = EXACT) -> None:
+    """E[y] = η'(θ) and η''(θ), entry by entry: relative errors, so that tiny tails count too."""
+    theta = np.asarray(theta, float)
+    for got, expected in ((family.mean(theta), eta1), (family.hessian(theta).dense(), eta2)):
+        expected = np.asarray(expected, float)
+        assert got.shape == expected.shape
+        error = np.abs(got - expected)
+        # a number below the smallest normal one may be rounded to 0
+        assert (error <= tolerance * np.abs(expected) + np.finfo(float).tiny).all(), error.max()
+
+
+def root_squares_to_the_hessian(family: Any, theta: Any) -> None:
+    """BᵀB = η''(θ), and `apply` is the product with it."""
+    hessian = family.hessian(theta)
+    eye = np.broadcast_to(np.eye(theta.shape[-1])[:, None], (theta.shape[-1], *theta.shape))
+    B = np.moveaxis(hessian.root(eye), 0, -1)
+    close(np.swapaxes(B, -1, -2) @ B, hessian.dense())
+    close(np.moveaxis(hessian.apply(eye), 0, -1), hessian.dense())
+
+
+def density_is_normalized(family: Any, theta: Any, phi: float) -> None:
+    """Σ_y p(y) = 1 (an integral where y is continuous)."""
+    y, weight = support(family.name, theta, phi)
+    with np.errstate(under="ignore"):
+        p = np.exp([family.log_density(row, theta, phi) for row in y])
+    close(np.tensordot(weight, p, axes=1), np.ones(len(theta)), 1e-11)
+
+
+def support(name: str, theta: Any, phi: float) -> tuple[Any, Any]:
+    """Outcomes (Q, cases, H) of a family with one output, or of a coupled one, and the weight of each in the sum."""
+    if name == "gaussian":
+        nodes, weights = np.polynomial.legendre.leggauss(120)
+        half = 12 * np.sqrt(phi)
+        return theta + half * nodes[:, None, None], half * weights
+    if name == "categorical":
+        units = theta.shape[-1]
+        return np.broadcast_to(np.eye(units)[:, None], (units, *theta.shape)), np.ones(units)
+    end = 2 if name == "bernoulli" else oracles.poisson_end(float(np.exp(theta.max())))
+    return np.broadcast_to(np.arange(end, dtype=float)[:, None, None], (end, *theta.shape)), np.ones(end)
+
+
+def draws_have_the_moments(setup: Setup, rng: np.random.Generator, draws: int = 4000) -> None:
+    """Mean and covariance of many samples agree with η' and φ η'' within five standard errors."""
+    at = setup.model.linearize(setup.p, setup.X)
+    y = np.stack([setup.model.sample(setup.p, setup.X, rng) for _ in range(draws)])
+    c = y - at.mean
+    within_errors(c, np.zeros_like(at.mean))
+    within_errors(c[..., :, None] * c[..., None, :], setup.model.dispersion * at.hessian.dense())
+
+
+def within_errors(samples: Any, expected: Any, errors: float = 5.0) -> None:
+    """The mean of the samples (along the first axis) is within some standard errors of what is expected."""
+    standard = samples.std(axis=0) / np.sqrt(len(samples))
+    assert (np.abs(samples.mean(axis=0) - expected) <= errors * standard + 1e-12).all()
+
+
+# --- the Fisher matrix ---------------------------------------------------------------------------------------------
+
+
+def fisher_is_the_oracle(metric: Any, F: Any, tolerance: float = EXACT) -> None:
+    """to_dense, diagonal, trace, block, products and their adjoints are those of the matrix F."""
+    close(metric.to_dense(), F, tolerance)
+    close(metric.diagonal(), np.diag(F), tolerance)
+    close(metric.trace(), np.trace(F), tolerance)
+    size = metric.block_size
+    for i in range(metric.params.units):
+        for j in range(metric.params.units):
+            block = F[i * size : (i + 1) * size, j * size : (j + 1) * size]
+            assert np.abs(metric.block(i, j) - block).max() <= tolerance * np.abs(F).max()
+    v = np.linspace(-1, 2, len(F))
+    V = np.stack([v, v**2, np.cos(v)], axis=1)
+    for product, expected in (
+        (metric @ v, F @ v),
+        (metric.matvec(v[:, None]), F @ v[:, None]),
+        (metric @ V, F @ V),
+        (metric.T @ v, F.T @ v),
+        (metric.H @ V, F.T @ V),
+        (metric.rmatvec(v), F.T @ v),
+    ):
+        close(product, expected, 10 * tolerance)
+
+
+def spectrum_is_the_oracle(metric: Any, R: Any) -> None:
+    """Eigenvalues, rank, null space and condition number are those of RRᵀ."""
+    P, s = len(R), np.linalg.svd(R, compute_uv=False)
+    s = np.pad(s, (0, max(0, P - len(s))))[:P]
+    rank = int((s > 1e-10 * s[0]).sum())
+    assert rank == P or s[rank] < 1e-13 * s[0], "the oracle itself must be clear about its rank"
+    assert metric.rank() == rank
+    null = metric.null_space()
+    assert null.shape == (P, P - rank)
+    assert np.abs(null.T @ null - np.eye(P - rank)).max(initial=0) < EXACT
+    assert np.abs(R.T @ null).max(initial=0) < EXACT * s[0]
+    close(metric.singular_values()[:rank], s[:rank])
+    close(metric.condition(), (s[0] / s[rank - 1]) ** 2, 1e-12 * s[0] / s[rank - 1])
+    values, vectors = metric.eigsh(k=min(5, P))
+    close(values, s[: len(values)] ** 2)
+    close((R @ (R.T @ vectors)), vectors * values)
+
+
+def solves_are_solutions(metric: Any, F: Any, rng: np.random.Generator) -> None:
+    """(F + λI)⁻¹v solves its equation; without damping F⁺v is the least-norm solution; residuals as backward errors."""
+    P = len(F)
+    size = np.linalg.norm(F, 2)
+    v, V = rng.normal(size=P), rng.normal(size=(P, 3))
+    for b in (v, V):
+        for damping in (1e-3, 0.7):
+            x = metric.solve(b, damping=damping)
+            residual = F @ x + damping * x - b
+            assert x.shape == b.shape
+            assert np.linalg.norm(residual) <= EXACT * ((size + damping) * np.linalg.norm(x) + np.linalg.norm(b))
+    x = metric.solve(v)
+    null = metric.null_space()
+    inside = v - null @ (null.T @ v)  # the part of v that F can reach
+    assert np.linalg.norm(null.T @ x) <= EXACT * np.linalg.norm(x)
+    assert np.linalg.norm(F @ x - inside) <= EXACT * (size * np.linalg.norm(x) + np.linalg.norm(v))
+    close(metric.solve(V)[:, 0], metric.solve(V[:, 0]))
+
+
+def jacobian_is_the_derivative(setup: Setup, rng: np.random.Generator) -> None:
+    """jvp is the complex-step derivative of Z, and vjp its adjoint."""
+    v = rng.normal(size=setup.v.shape)
+    dZ = setup.model.jvp(setup.p, setup.X, v)
+    close(dZ, np.imag(setup.natural(setup.v + 1j * oracles.STEP * v)) / oracles.STEP)
+    u = rng.normal(size=dZ.shape)
+    back = setup.model.vjp(setup.p, setup.X, u).ravel()
+    close(back, np.tensordot(oracles.derivatives(setup.natural, setup.v), u, axes=u.ndim))
+
+
+# --- invariance ----------------------------------------------------------------------------------------------------
+
+
+def verdict_is_the_oracle(case: Case, transformation: Any, rng: np.random.Generator, **sizes: Any) -> Any:
+    """`prove` says what the plain formulas show at random points, under the oracle's definition of the transformation."""
+    verdict = prove(case.normalizer, transformation)
+    shown = oracles.invariant(case.forward, transformation.name, rng, **sizes)
+    assert verdict.invariant == shown, f"{verdict!r}, but at random points the output {'stays' if shown else 'changes'}"
+    return verdict
+
+
+def witness_is_real(case: Case, transformation: Any, witness: Any) -> None:
+    """The plain formulas, in 60 digits on the witness's rationals, give its two values, and they differ."""
+    with decimal.localcontext() as context:
+        context.prec = 60
+        X, W = oracles.decimals(witness.X), oracles.decimals(witness.W)
+        permutes = oracles.MOVES[transformation.name][0] == "π"
+        values = [v if permutes else oracles.decimals(v) for v in witness.values]
+        pair = oracles.before_and_after(case.forward, transformation.name, X, W, values)
+        before, after = (array[witness.entry] for array in pair)
+        assert abs(before - after) > decimal.Decimal("1e-20") * max(abs(before), abs(after))
+        for got, said in ((before, witness.before), (after, witness.after)):
+            said = decimal.Decimal(str(sympy.N(said, 60)))
+            assert abs(got - said) <= decimal.Decimal("1e-45") * max(1, abs(said)), f"{got} is not {said}"
