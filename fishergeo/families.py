@@ -19,6 +19,7 @@ from . import special
 from .errors import InputError
 
 Floats = NDArray[np.float64]
+_tiny_is_zero = np.errstate(under="ignore")  # a probability below 1e-308 is 0, also for callers who trap underflow
 
 
 class Hessian(NamedTuple):
@@ -32,14 +33,17 @@ class Hessian(NamedTuple):
             return v
         return v - (self.d * v).sum(axis=-1, keepdims=True) / self.d.sum(axis=-1, keepdims=True)
 
+    @_tiny_is_zero
     def apply(self, v: Floats) -> Floats:
         """η''(θ) v along the last axis; ``v`` may carry leading batch dimensions."""
         return self.d * self._centered(v)
 
+    @_tiny_is_zero
     def root(self, v: Floats) -> Floats:
         """B v, where BᵀB = η''(θ)."""
         return np.sqrt(self.d) * self._centered(v)
 
+    @_tiny_is_zero
     def dense(self) -> Floats:
         """The (..., H, H) matrices."""
         eye = np.eye(self.d.shape[-1])
@@ -123,18 +127,21 @@ class Family:
             *(special.numeric(e.subs(reduction, total), [theta_i, total]) for e in (mean, sympy.powsimp(diagonal))),
         )
 
+    @_tiny_is_zero
     def cumulant_value(self, theta: Floats) -> Floats:
         """η(θ): elementwise for independent outputs, one number for each case when coupled."""
         if not self.coupled:
             return self._compiled[0](theta)
         return self._compiled[0](_reduce(theta))[..., 0]
 
+    @_tiny_is_zero
     def mean(self, theta: Floats) -> Floats:
         """E[y] = η'(θ), the shape of θ."""
         if not self.coupled:
             return self._compiled[1](theta)
         return self._compiled[1](theta, _reduce(theta))
 
+    @_tiny_is_zero
     def hessian(self, theta: Floats) -> Hessian:
         """η''(θ) for each case; Cov[y] = φ η''(θ)."""
         if not self.coupled:

@@ -1,0 +1,128 @@
+"""Families: mean, covariance and density from the cumulant, at ordinary and at extreme natural parameters."""
+
+from __future__ import annotations
+
+import itertools
+from functools import cache
+
+import contracts
+import mpmath
+import numpy as np
+import pytest
+from cases import each_family
+
+import fishergeo as fg
+from fishergeo.families import FAMILIES, Hessian
+
+ORDINARY = [-3.0, -1.2, -0.1, 0.0, 0.4, 1.5, 4.0]
+EXTREME = [-700.0, -40.0, 40.0, 700.0]
+
+# η(θ) in any precision; a coupled family takes the whole row
+CUMULANTS = {
+    "gaussian": lambda row: [t * t / 2 for t in row],
+    "bernoulli": lambda row: [mpmath.log1p(mpmath.exp(t)) for t in row],
+    "poisson": lambda row: [mpmath.exp(t) for t in row],
+    "categorical": lambda row: [mpmath.log(mpmath.fsum(mpmath.exp(t) for t in row))],
+}
+
+
+@cache
+def exact(name, row):
+    """η, ∂η/∂θ_i and ∂²η/∂θ_i∂θ_j of one case: central differences with steps far below any rounding."""
+    digits = 20 + int(0.45 * max(map(abs, row)))  # exp(-|θ|) has to be seen beside 1
+    with mpmath.workdps(5 * digits):
+        h = mpmath.mpf(10) ** -digits
+
+        def eta(*moves):
+            moved = list(map(mpmath.mpf, row))
+            for place, step in moves:
+                moved[place] += step
+            return mpmath.fsum(CUMULANTS[name](moved))
+
+        places = range(len(row))
+        first = [(eta((i, h)) - eta((i, -h))) / (2 * h) for i in places]
+        second = [
+            [
+                (eta((i, h), (j, h)) - eta((i, h), (j, -h)) - eta((i, -h), (j, h)) + eta((i, -h), (j, -h))) / (4 * h * h)
+                for j in places
+            ]
+            for i in places
+        ]
+        values = [float(v) for v in CUMULANTS[name](list(map(mpmath.mpf, row)))]
+        return values, [float(v) for v in first], [[float(v) for v in line] for line in second]
+
+
+def rows(values, name):
+    """Cases of three outputs; a coupled family also meets every mixture of its values."""
+    if name == "categorical":
+        return list(itertools.product(values, repeat=3))[:: len(values) + 3]
+    return [tuple(values[(k + s) % len(values)] for s in range(3)) for k in range(len(values))]
+
+
+@pytest.mark.parametrize("values", [ORDINARY, EXTREME, [*EXTREME, 0.3]], ids=["ordinary", "extreme", "mixed"])
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
+def test_mean_and_hessian_are_derivatives_of_the_cumulant(family, values):
+    theta = np.array(rows(values, family.name))
+    eta, first, second = (np.array(part) for part in zip(*(exact(family.name, tuple(row)) for row in theta.tolist())))
+    contracts.derivatives_of_the_cumulant(family, theta, first, second)
+    got = family.cumulant_value(theta)
+    expected = eta[..., 0] if family.coupled else eta
+    assert got.shape == expected.shape
+    assert (np.abs(got - expected) / np.maximum(np.abs(expected), 1e-290)).max() <= 1e-14
+
+
+@pytest.mark.parametrize("values", [ORDINARY, EXTREME], ids=["ordinary", "extreme"])
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
+def test_root_and_product_of_the_hessian(family, values):
+    contracts.root_squares_to_the_hessian(family, np.array(rows(values, family.name)))
+
+
+@pytest.mark.parametrize("values", [ORDINARY, EXTREME], ids=["ordinary", "extreme"])
+def test_rows_of_a_coupled_hessian_sum_to_zero(values):
+    for family in FAMILIES:
+        if family.coupled:
+            dense = family.hessian(np.array(rows(values, family.name))).dense()
+            assert np.abs(dense.sum(axis=-1)).max() < 1e-15
+            assert np.abs(dense - np.swapaxes(dense, -1, -2)).max() < 1e-16
+
+
+def test_hessian_takes_batches(rng):
+    d = rng.dirichlet(np.ones(3), size=7)
+    for hessian in (Hessian(d), Hessian(d, coupled=True)):
+        V = rng.normal(size=(2, 5, 7, 3))
+        contracts.close(hessian.apply(V), np.einsum("nij,...nj->...ni", hessian.dense(), V))
+
+
+@each_family()
+def test_density_is_normalized(family, phi, rng):
+    width = 3 if family.coupled else 1
+    contracts.density_is_normalized(family, rng.normal(size=(7, width)), phi)
+
+
+@each_family()
+def test_density_has_the_moments_of_the_cumulant(family, phi, rng):
+    """Σ y p = η' and Σ (y - η')² p = φ η'', with the sums taken over the outcomes."""
+    theta = rng.normal(size=(7, 3 if family.coupled else 1))
+    y, weight = contracts.support(family.name, theta, phi)
+    p = weight[:, None] * np.array([np.exp(np.maximum(family.log_density(row, theta, phi), -100)) for row in y])
+    c = y - family.mean(theta)
+    contracts.close(np.einsum("qn,qnh->nh", p, y), family.mean(theta), 1e-11)
+    contracts.close(np.einsum("qn,qni,qnj->nij", p, c, c), phi * family.hessian(theta).dense(), 1e-11)
+
+
+def test_the_same_number_for_every_shape_of_theta(rng):
+    for family in FAMILIES:
+        theta = rng.normal(size=(2, 5, 3))
+        contracts.close(family.mean(theta)[1, 4], family.mean(theta[1, 4]))
+        contracts.close(family.hessian(theta).dense()[1, 4], family.hessian(theta[1, 4]).dense())
+
+
+def test_expressions_are_the_derivatives_of_the_printed_cumulant():
+    import sympy
+
+    for family in FAMILIES:
+        if not family.coupled:
+            theta, _, whole = family.symbols
+            eta = family.cumulant(whole)
+            assert sympy.simplify(eta.diff(theta) - family.mean_expression) == 0
+            assert sympy.simplify(eta.diff(theta, 2) - family.hessian_expression) == 0
