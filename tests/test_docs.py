@@ -1,0 +1,45 @@
+"""The README, the contributing guide and the documentation pages are run, and say the same as CI."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^( *)```python\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
+
+
+def run(text: str, name: str) -> doctest.TestResults:
+    """Run the python blocks of a page in order, in one namespace."""
+    source = "\n".join(textwrap.dedent(block) for _, block in FENCE.findall(text))
+    test = doctest.DocTestParser().get_doctest(source, {}, name, name, 0)
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    with np.errstate(all="warn"):
+        runner.run(test, clear_globs=False)
+    return doctest.TestResults(runner.failures, runner.tries)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_of_the_page_runs(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    blocks = text.count(">>> ")
+    result = run(text, page.name)
+    assert result == doctest.TestResults(0, blocks)
+
+
+def test_a_wrong_block_fails() -> None:
+    assert run("```python\n>>> 1 + 1\n3\n\n```\n", "wrong").failed == 1
+
+
+def test_readme_setup_is_two_commands_and_ci_calls_the_second() -> None:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    assert all(len(block.strip().splitlines()) == 1 for block in blocks)
+    assert "fishergeo report" in blocks[0]
+    assert blocks[1].strip() in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
