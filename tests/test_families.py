@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from cases import each_family
 
-import fishergeo as fg
 from fishergeo.families import FAMILIES, Hessian
 
 ORDINARY = [-3.0, -1.2, -0.1, 0.0, 0.4, 1.5, 4.0]
@@ -41,9 +40,12 @@ def exact(name, row):
 
         places = range(len(row))
         first = [(eta((i, h)) - eta((i, -h))) / (2 * h) for i in places]
+        coupled = len(CUMULANTS[name](row)) == 1
         second = [
             [
-                (eta((i, h), (j, h)) - eta((i, h), (j, -h)) - eta((i, -h), (j, h)) + eta((i, -h), (j, -h))) / (4 * h * h)
+                (coupled or i == j)
+                and (eta((i, h), (j, h)) - eta((i, h), (j, -h)) - eta((i, -h), (j, h)) + eta((i, -h), (j, -h)))
+                / (4 * h * h)
                 for j in places
             ]
             for i in places
