@@ -23,6 +23,9 @@ _MODULES = {
         "case_constant_shift feature_rescaling summed_input_shift sign_flip unit_permutation input_rotation"
     ),
     "model": "GLM Params",
+    "dynamics.optimizers": "sgd gradient_descent adamw",
+    "dynamics.descent": "descend Diverged",
+    "dynamics.trajectory": "Trajectory",
     "information.matrices": "fisher per_unit_fisher kfac empirical_fisher monte_carlo_fisher",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
