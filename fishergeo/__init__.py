@@ -23,6 +23,11 @@ _MODULES = {
         "case_constant_shift feature_rescaling summed_input_shift sign_flip unit_permutation input_rotation"
     ),
     "model": "GLM Params",
+    "invariance.proof": "prove Verdict Undecided",
+    "invariance.table": "invariance_table Table",
+    "invariance.scaling": "fisher_scaling",
+    "invariance.symmetries": "symmetries",
+    "contracts": "check",
     "dynamics.optimizers": "sgd gradient_descent adamw",
     "dynamics.descent": "descend Diverged",
     "dynamics.trajectory": "Trajectory",

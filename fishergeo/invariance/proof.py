@@ -113,13 +113,16 @@ class Run:
     moved: State
     before: Normalized
     after: Normalized
+    factors: tuple[Any, ...]  # the rescaling factors δ
 
     @classmethod
     def of(cls, normalizer: Normalizer, transformation: Transformation, signed: bool = False) -> Run:
         start = generic_state()
-        values = [generic_value(parameter, signed=signed) for parameter in transformation.parameters]
+        parameters = transformation.parameters
+        values = [generic_value(parameter, signed=signed) for parameter in parameters]
         moved = transformation.act(start, values)
-        return cls(start, moved, normalizer(start.X, start.W), normalizer(moved.X, moved.W, moved.shift))
+        factors = tuple(v.expr for p, v in zip(parameters, values, strict=True) if p.positive)
+        return cls(start, moved, normalizer(start.X, start.W), normalizer(moved.X, moved.W, moved.shift), factors)
 
     def expected(self, array: IndexArray) -> IndexArray:
         """``array`` with its units in the order that the transformation leaves them in."""
@@ -197,22 +200,11 @@ def _moments(letter: str, indices: str, stage: Any) -> Iterator[tuple[str, Any]]
 def _steps(run: Run) -> Iterator[Step]:
     """How every intermediate array changes; each line is an identity that the canonical form has confirmed."""
     pairs = zip(_quantities(run.before, run.start), _quantities(run.after, run.moved), strict=True)
-    symbols = sorted(_parameters(run), key=str)
     for (name, before), (_, after) in pairs:
-        expected = run.expected(before)
-        yield _relation(name, before, expected, after, symbols)
+        yield _relation(name, before, run.expected(before), after, run.factors)
 
 
-def _parameters(run: Run) -> set[Any]:
-    """The rescaling factors of the run."""
-    arrays = (run.moved.X.expr, run.moved.W.expr)
-    names = {atom for expr in arrays for atom in expr.atoms(sympy.Indexed, sympy.Symbol)}
-    return {a for a in names if str(getattr(getattr(a, "base", a), "label", a)) == "delta" or str(a) == "delta"} - {
-        a.base.label for a in names if isinstance(a, sympy.Indexed)
-    }
-
-
-def _relation(name: str, before: IndexArray, expected: IndexArray, after: IndexArray, factors: list[Any]) -> Step:
+def _relation(name: str, before: IndexArray, expected: IndexArray, after: IndexArray, factors: tuple[Any, ...]) -> Step:
     if is_zero(after.expr - before.expr):
         return Step(name, name, "unchanged")
     if is_zero(after.expr - expected.expr):

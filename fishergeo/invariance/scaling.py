@@ -17,7 +17,7 @@ from ..normalizers import Normalizer
 from ..symbolic.indexed import IndexArray, generic, generic_value
 from ..symbolic.latex import latex
 from ..symbolic.sums import INDEX, I, J, is_zero
-from ..transformations import Permute, Rescale, Rotate, State, Transformation
+from ..transformations import Permute, Rotate, State, Transformation
 from .proof import Run, Verdict, prove
 
 BLOCKS = ("ww", "wb", "wg", "bb", "bg", "gg")
@@ -81,13 +81,7 @@ def fisher_scaling(normalizer: Normalizer, transformation: Transformation) -> Sc
     """
     verdict = prove(normalizer, transformation)
     run = Run.of(normalizer, transformation)
-    deltas = [
-        generic_value(parameter).expr
-        for action in transformation.actions
-        if isinstance(action, Rescale)
-        for parameter in action.parameters
-    ]
-    candidates = [sympy.Integer(1), sympy.Integer(-1), *(delta**k for delta in deltas for k in (1, -1, 2, -2))]
+    candidates = [sympy.Integer(1), sympy.Integer(-1), *(delta**k for delta in run.factors for k in (1, -1, 2, -2))]
     basis = [action for action in transformation.actions if isinstance(action, Permute | Rotate)]
     direction = turned = generic("u", Site.WEIGHT)
     for action in basis:  # a permuted or rotated model is compared in the permuted or rotated basis
