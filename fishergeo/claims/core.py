@@ -1,0 +1,304 @@
+"""Claims of the literature, what decides them, and the report of their verdicts.
+
+A `Claim` holds a statement and a check; the check gathers facts, each with its level of certainty, and `decide` turns
+them into a verdict.  Nothing here knows the verdict of any claim before its check has run.
+"""
+
+from __future__ import annotations
+
+import enum
+import html
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+
+class Inconclusive(ArithmeticError):
+    """A check that neither confirmed nor refuted its statement: a proof failed, or a refutation was not exact."""
+
+
+class Level(enum.IntEnum):
+    """How certain a fact is; a smaller number is more certain."""
+
+    PROVED = 1
+    IDENTITY = 2
+    MODULAR = 3
+    EXACT = 4
+    NUMERIC = 5
+
+    def __str__(self) -> str:
+        return _LEVELS[self]
+
+
+_LEVELS = {
+    Level.PROVED: "proved for all sizes",
+    Level.IDENTITY: "identity for all values at a stated size",
+    Level.MODULAR: "identity modulo a large prime",
+    Level.EXACT: "exact at rational points",
+    Level.NUMERIC: "floating point, within a tolerance",
+}
+
+
+class Kind(enum.Enum):
+    """The three outcomes of a check."""
+
+    HOLDS = "holds"
+    HOLDS_IF = "holds if"
+    REFUTED = "refuted"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An outcome, with the conditions that the statement needs and its source leaves out."""
+
+    kind: Kind
+    conditions: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join([self.kind.value, ", ".join(self.conditions)]).strip()
+
+
+HOLDS = Verdict(Kind.HOLDS)
+REFUTED = Verdict(Kind.REFUTED)
+
+
+def HOLDS_IF(*conditions: str) -> Verdict:
+    """The verdict "holds if ``conditions``"."""
+    return Verdict(Kind.HOLDS_IF, conditions)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing that was computed: in words with its numbers, whether it came out as stated, and how certain that is."""
+
+    text: str
+    true: bool
+    level: Level
+
+    def __bool__(self) -> bool:
+        return self.true
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a statement needs: ``necessary`` is the fact that the statement fails without it."""
+
+    text: str
+    necessary: Fact
+
+
+@dataclass(frozen=True)
+class Correction:
+    """The statement that is true instead, the facts that it rests on, and facts that corroborate it."""
+
+    statement: str
+    facts: tuple[Fact, ...]
+    also: tuple[Fact, ...] = ()
+
+    @property
+    def level(self) -> Level:
+        return max(fact.level for fact in self.facts)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a check found: the verdict, the facts behind it, their level, and the correction where one is needed."""
+
+    verdict: Verdict
+    facts: tuple[Fact, ...]
+    level: Level
+    correction: Correction | None = None
+
+    @property
+    def text(self) -> str:
+        """The facts as one sentence."""
+        return "; ".join(dict.fromkeys(fact.text for fact in self.facts))
+
+
+def decide(
+    *asserted: Fact,
+    needs: Iterable[Condition] = (),
+    instead: Correction | None = None,
+    also: Iterable[Fact] = (),
+) -> Evidence:
+    """The verdict on a statement that asserts the facts ``asserted``.
+
+    All true: it holds, if the conditions ``needs`` that proved necessary are met.  One false: it is refuted, which takes
+    an exact computation.  ``also`` holds facts that corroborate or delimit; they and those of ``instead`` must be true.
+    The level is the least certain of what supports the verdict.  Raises `Inconclusive` where the facts decide nothing.
+    """
+    also = (*also, *((*instead.facts, *instead.also) if instead else ()))
+    needed = tuple(c for c in needs if c.necessary)
+    for fact in also:
+        if not fact:
+            raise Inconclusive(f"a supporting check failed: {fact.text}")
+    wrong = [fact for fact in asserted if not fact]
+    if wrong:
+        exact = [fact for fact in wrong if fact.level < Level.NUMERIC]
+        if not exact:
+            raise Inconclusive(f"not confirmed, and floating point does not refute: {wrong[0].text}")
+        return Evidence(REFUTED, (*exact, *also), min(fact.level for fact in exact), instead)
+    level = max(fact.level for fact in asserted)
+    if not needed:
+        return Evidence(HOLDS, (*asserted, *also), level)
+    facts = (*asserted, *(c.necessary for c in needed), *also)
+    return Evidence(HOLDS_IF(*(c.text for c in needed)), facts, level, instead)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where statements come from."""
+
+    authors: str
+    year: int
+    title: str
+    arxiv: str
+
+    def __str__(self) -> str:
+        return f"{self.authors} {self.year}" + (f", arXiv {self.arxiv}" if self.arxiv else "")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the literature, in its source's symbols (LaTeX between dollars), and the check that decides it.
+
+    ``check`` takes the objects that the statement is about as keywords, with those of the statement as defaults.
+    """
+
+    id: str
+    paper: Paper
+    place: str
+    statement: str
+    check: Callable[..., Evidence] = field(repr=False)
+
+    @property
+    def source(self) -> str:
+        return f"{self.paper}, {self.place}" if self.place else str(self.paper)
+
+    def run(self, **variant: Any) -> Result:
+        """Run the check, on the statement or on a ``variant`` of it; raises `Inconclusive` where it decides nothing."""
+        try:
+            return Result(self, self.check(**variant))
+        except Inconclusive as error:
+            raise Inconclusive(f"{self.id}: {error}") from None
+
+
+def claim(id: str, paper: Paper, place: str, statement: str) -> Callable[[Callable[..., Evidence]], Claim]:
+    """Make the decorated check a `Claim`."""
+    return lambda check: Claim(id, paper, place, statement, check)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A claim with what its check found."""
+
+    claim: Claim = field(repr=False)
+    found: Evidence = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        return self.claim.id
+
+    @property
+    def source(self) -> str:
+        return self.claim.source
+
+    @property
+    def statement(self) -> str:
+        return self.claim.statement
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.found.verdict
+
+    @property
+    def evidence(self) -> str:
+        """What was computed, in one sentence with its numbers."""
+        return self.found.text
+
+    @property
+    def level(self) -> Level:
+        return self.found.level
+
+    @property
+    def corrected(self) -> str | None:
+        """The true statement, where the claim's is not."""
+        return self.found.correction.statement if self.found.correction else None
+
+    @property
+    def corrected_level(self) -> Level | None:
+        return self.found.correction.level if self.found.correction else None
+
+    def __repr__(self) -> str:
+        lines = [
+            f"{self.id}: {self.verdict}  [level {int(self.level)}, {self.level}]",
+            f"  {self.source}",
+            f"  statement: {self.statement}",
+            f"  evidence:  {self.evidence}",
+        ]
+        if self.corrected:
+            assert self.corrected_level is not None
+            lines.append(f"  corrected: {self.corrected}  [level {int(self.corrected_level)}]")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Report(Sequence[Result]):
+    """The results of `check_all`, in the order of the registry; ``report["LN-half"]`` gives one of them."""
+
+    results: tuple[Result, ...]
+
+    @overload
+    def __getitem__(self, key: int | str) -> Result: ...
+    @overload
+    def __getitem__(self, key: slice) -> Report: ...
+    def __getitem__(self, key: int | str | slice) -> Result | Report:
+        if isinstance(key, str):
+            return {result.id: result for result in self.results}[key]
+        return Report(self.results[key]) if isinstance(key, slice) else self.results[key]
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self.results)
+
+    def counts(self) -> dict[Kind, int]:
+        """How many claims came out how."""
+        return {kind: sum(result.verdict.kind is kind for result in self) for kind in Kind}
+
+    def __repr__(self) -> str:
+        width = max((len(result.id) for result in self), default=0)
+        lines = [f"{r.id:<{width}}  {int(r.level)}  {r.verdict}" for r in self]
+        tail = ", ".join(f"{count} {kind.value}" for kind, count in self.counts().items())
+        return "\n".join([*lines, f"{len(self)} claims: {tail}"])
+
+    def _rows(self) -> Iterator[tuple[str, ...]]:
+        for r in self:
+            yield r.id, r.source, r.statement, str(r.verdict), r.evidence, r.corrected or "", str(int(r.level))
+
+    def to_markdown(self) -> str:
+        """One table row for each claim; formulas between dollars."""
+        lines = ["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD)]
+        lines += ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in self._rows()]
+        return "\n".join(lines)
+
+    def to_latex(self) -> str:
+        """A description list, one item for each claim, for a document that is set in UTF-8 by pdflatex with amsmath."""
+        from .text import prose
+
+        items = []
+        for r in self:
+            items.append(rf"\item[{prose(r.id)}] \emph{{{prose(r.source)}.}} {prose(r.statement)}\\")
+            items.append(rf"\textbf{{{prose(str(r.verdict))}}} (level {int(r.level)}). {prose(r.evidence)}.")
+            if r.corrected:
+                items[-1] += rf"\\ Corrected: {prose(r.corrected)}"
+        return "\n".join([r"\begin{description}", *items, r"\end{description}"])
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{name}</th>" for name in _HEAD)
+        rows = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in self._rows())
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+_HEAD = ("claim", "source", "statement", "verdict", "evidence", "corrected", "level")

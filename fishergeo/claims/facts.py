@@ -1,0 +1,287 @@
+"""The kinds of fact a check gathers: identities in index notation, exact values, proofs of invariance, measurements."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..axes import Axis, Site
+from ..families import Family, gaussian
+from ..model import GLM, Linearization, Params
+from ..normalizers import Normalized, Normalizer
+from ..transformations import PAPER, Transformation, weight_matrix_rescaling
+from .core import Condition, Fact, Inconclusive, Level
+
+if TYPE_CHECKING:
+    from ..symbolic.indexed import IndexArray
+
+
+def invariant(
+    methods: Normalizer | Sequence[Normalizer], changes: Transformation | Sequence[Transformation], expected: bool = True
+) -> Fact:
+    """That no Â changes (``expected=False``: that each can change), by proofs for all sizes or by rational witnesses."""
+    from ..invariance.proof import prove
+
+    methods = (methods,) if isinstance(methods, Normalizer) else methods
+    changes = (changes,) if isinstance(changes, Transformation) else changes
+    verdicts = [prove(method, change) for method in methods for change in changes]
+    wrong = [verdict for verdict in verdicts if bool(verdict) != expected]
+    if wrong:
+        return Fact(repr(wrong[0]), False, Level.PROVED if wrong[0] else Level.EXACT)
+    names = f"{_listed(m.title for m in methods)} under {_listed(change.title for change in changes)}"
+    if expected:
+        return Fact(f"{names}: invariant, proved for all sizes", True, Level.PROVED)
+    such = ", such as" if len(verdicts) > 1 else ":"
+    return Fact(f"{names}: not invariant{such} {verdicts[0].witness}", True, Level.EXACT)
+
+
+def _listed(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def identity(text: str, *arrays: Any) -> Fact:
+    """That index-notation expressions vanish for all sizes; else the value of one at a rational point refutes it.
+
+    Raises `Inconclusive` when an expression neither reduces to 0 nor differs from 0 at the points tried.
+    """
+    for array in arrays:
+        expr = getattr(array, "expr", array)
+        if vanishes(expr):
+            continue
+        found = _rational_value(expr)
+        if found is None:
+            raise Inconclusive(f"{text}: not reduced to 0, and no rational point contradicts it")
+        where, value = found
+        return Fact(f"{text}: refuted, the difference of the two sides is {value} at {where}", False, Level.EXACT)
+    return Fact(text, True, Level.PROVED)
+
+
+def exactly(text: str, left: Any, right: Any, level: Level = Level.EXACT) -> Fact:
+    """That exact numbers (or arrays of them) are equal; the text takes {left} and {right}."""
+    import sympy
+
+    from ..invariance.witness import differs
+
+    a, b = np.broadcast_arrays(np.asarray(left, object), np.asarray(right, object))
+    wrong = [(x, y) for x, y in zip(a.ravel(), b.ravel()) if differs(x, y)]
+    shown = wrong[0] if wrong else (a.flat[0], b.flat[0])
+    x, y = (sympy.sqrtdenest(sympy.radsimp(value)) for value in map(sympy.sympify, shown))
+    return Fact(text.format(left=x, right=y), not wrong, level)
+
+
+def unequal(text: str, left: Any, right: Any) -> Fact:
+    """That two exact numbers differ, as a counterexample needs; the text takes {left} and {right}."""
+    same = exactly(text, left, right)
+    return Fact(same.text, not same, Level.EXACT)
+
+
+def close(text: str, left: Any, right: Any, tolerance: float) -> Fact:
+    """That floating-point arrays agree, max|left - right| <= ``tolerance`` max|right|; the text takes {error}."""
+    error = float(np.max(np.abs(np.subtract(left, right))) / np.max(np.abs(right)))
+    return Fact(f"{text.format(error=f'{error:.1e}')} (tolerance {tolerance:g})", error <= tolerance, Level.NUMERIC)
+
+
+def slope(text: str, x: Any, y: Any, expected: float, tolerance: float) -> Fact:
+    """That log y grows with log x at the slope ``expected``; the text takes {slope}."""
+    found = float(np.polyfit(np.log(x), np.log(y), 1)[0])
+    return Fact(
+        f"{text.format(slope=f'{found:.3f}')} (tolerance {tolerance:g})",
+        abs(found - expected) <= tolerance,
+        Level.NUMERIC,
+    )
+
+
+def measured(text: str, true: bool) -> Fact:
+    """A floating-point measurement that came out as stated, or not."""
+    return Fact(text, bool(true), Level.NUMERIC)
+
+
+def sign_condition(normalizer: Normalizer) -> Condition:
+    """That W -> δW leaves Â as it is only for δ > 0."""
+    from ..invariance.proof import prove
+
+    witness = prove(normalizer, weight_matrix_rescaling).sign
+    return Condition("δ > 0", Fact(f"δ = -1 changes {normalizer.title}: {witness}", witness is not None, Level.EXACT))
+
+
+def eps_condition(normalizer: Normalizer) -> Condition:
+    """That the invariance to rescaling needs ε = 0."""
+    changed = invariant(normalizer.with_eps(1), weight_matrix_rescaling, expected=False)
+    return Condition("ε = 0", replace(changed, text=f"with ε = 1, {changed.text}"))
+
+
+def table_facts(table: Mapping[Normalizer, str]) -> list[Fact]:
+    """One fact for each row of an invariance table: ✓ and ✗ for the six transformations of Ba, Kiros and Hinton."""
+    facts = []
+    for normalizer, marks in table.items():
+        cells = [invariant(normalizer, t, mark == "✓") for t, mark in zip(PAPER, marks, strict=True)]
+        wrong = "; ".join(cell.text for cell in cells if not cell)
+        good = (
+            f"{normalizer.title}: {marks.count('✓')} invariances proved, {marks.count('✗')} refuted by rational witnesses"
+        )
+        # a witness settles "not invariant" as fully as a proof settles "invariant"
+        facts.append(Fact(wrong or good, not wrong, Level.PROVED))
+    return facts
+
+
+def vanishes(expr: Any) -> bool:
+    """Whether an index-notation expression is 0 for all sizes, with R^(-1/2) and R^(1/2) of a radicand R reduced to R."""
+    import sympy
+
+    from ..symbolic.sums import normal, terms
+
+    expr = normal(expr)
+    done: set[Any] = set()
+    while expr != 0:
+        roots = (p for p in expr.atoms(sympy.Pow) if isinstance(p.base, sympy.Add | sympy.Sum) and p.base not in done)
+        radicand = next((p.base for p in sorted(roots, key=str) if not (p.exp.is_Integer and p.exp > 0)), None)
+        if radicand is None:
+            return False
+        done.add(radicand)
+        powers = [[(f, p) for f, p in sympy.Mul(*term).as_powers_dict().items()] for term in terms(expr)]
+        own = [sum((p for f, p in term if f == radicand), start=sympy.Integer(0)) for term in powers]
+        rest = [sympy.Mul(*(f**p for f, p in term if f != radicand)) for term in powers]
+        least = min(own)
+        expr = normal(
+            sympy.Add(
+                *(
+                    r * radicand ** (sympy.floor(p - least)) * (1 if (p - least).is_Integer else sympy.sqrt(radicand))
+                    for r, p in zip(rest, own, strict=True)
+                )
+            )
+        )
+    return True
+
+
+def _rational_value(expr: Any) -> tuple[str, Any] | None:
+    """A small size and integer values of all symbols at which ``expr`` is not 0, with its exact value there."""
+    import sympy
+
+    from ..invariance.witness import differs
+    from ..symbolic.sums import SIZE, axis_of
+
+    sizes = {SIZE[Axis.SAMPLE]: 3, SIZE[Axis.INPUT]: 2, SIZE[Axis.UNIT]: 3, SIZE[Axis.POSITION]: 2}
+    bases = {a.base.label for a in expr.atoms(sympy.Indexed)}
+    scalars = [s for s in expr.free_symbols if isinstance(s, sympy.Symbol) and s not in sizes and s not in bases]
+    indices = {s for s in scalars if s.is_integer and not s.is_positive}
+    for seed in range(8):
+        draw = random.Random(seed)
+        places: dict[Any, int] = {}
+        for s in sorted(indices, key=str):  # different indices are different places: δ_ij = 0
+            axis = SIZE[axis_of(s)]
+            taken = {places[other] for other in places if SIZE[axis_of(other)] == axis}
+            places[s] = draw.choice([k for k in range(1, sizes[axis] + 1) if k not in taken])
+        concrete = expr.subs(sizes).doit().xreplace({s: sympy.Integer(v) for s, v in places.items()}).doit()
+        values = {}
+        for atom in sorted(concrete.atoms(sympy.Indexed) | (concrete.free_symbols - bases), key=str):
+            if isinstance(atom, sympy.Indexed) or atom in scalars:
+                positive = bool(atom.is_positive)
+                values[atom] = sympy.Integer(draw.randint(1, 3) if positive else draw.choice([-3, -2, -1, 1, 2, 3]))
+        value = concrete.xreplace(values)
+        if value.is_finite and value.is_real and differs(value, 0):
+            where = ", ".join(f"{size} = {k}" for size, k in sorted(sizes.items(), key=str) if expr.has(size))
+            return where + " and small integers", sympy.radsimp(value)
+    return None
+
+
+@lru_cache(maxsize=64)
+def generic_run(normalizer: Normalizer) -> Normalized:
+    """A normalizer on inputs x_nd and weights w_hd of any sizes."""
+    from ..symbolic.indexed import generic_state
+
+    state = generic_state()
+    return normalizer(state.X, state.W)
+
+
+def symbols(name: str, site: Site = Site.SUMMED, *axes: Axis) -> IndexArray:
+    """The array of symbols name[n, h] (or [n, d], [h, d]) of any size, varying along ``axes`` if they are given."""
+    from ..symbolic.indexed import generic
+
+    return generic(name, site, axes or None)
+
+
+def only_unit_j() -> IndexArray:
+    """δ_hj along the units, as a factor of weights."""
+    import sympy
+
+    from ..symbolic.indexed import IndexArray
+    from ..symbolic.sums import INDEX, J
+
+    h = INDEX[Axis.UNIT]
+    return IndexArray(sympy.KroneckerDelta(h, J), (h, None))
+
+
+def one_unit() -> IndexArray:
+    """A change δ_hj v_d of the weights of unit j alone."""
+    return only_unit_j() * symbols("v", Site.WEIGHT, Axis.INPUT)
+
+
+def own_and_cross(array: IndexArray) -> tuple[Any, Any]:
+    """What an array linear in `one_unit` says of unit h = j, and of units h ≠ j."""
+    import sympy
+
+    from ..symbolic.sums import INDEX, J, normal
+
+    h = INDEX[Axis.UNIT]
+    return normal(array.expr.xreplace({h: J})), array.expr.xreplace({sympy.KroneckerDelta(h, J): sympy.Integer(0)})
+
+
+def path(normalizer: Normalizer, direction: IndexArray) -> tuple[Normalized, Any]:
+    """A normalizer on the weights W + t·direction, of any sizes, and t."""
+    import sympy
+
+    from ..symbolic.indexed import generic_state
+
+    state, t = generic_state(), sympy.Symbol("t", real=True)
+    return normalizer(state.X, state.W + direction * t), t
+
+
+def at_zero(array: Any, t: Any) -> Any:
+    """The derivative with respect to ``t`` at t = 0 of an index-notation array."""
+    from ..symbolic.indexed import IndexArray
+
+    return IndexArray(array.expr.diff(t).subs(t, 0), array.indices)
+
+
+def moments(run: Normalized) -> tuple[Any, Any]:
+    """μ (None where nothing is centered) and σ of a normalizer with one stage, varying along the units as a row."""
+    (stage,) = run.summed or run.weight
+    turn = (lambda array: array) if run.summed else (lambda array: None if array is None else array.swapaxes(0, 1))
+    return turn(stage.mean), turn(stage.sigma)
+
+
+def rationals(rows: Any) -> Any:
+    """Nested lists of integers or fractions as an object array of exact numbers."""
+    import sympy
+
+    return np.vectorize(sympy.Rational, otypes=[object])(np.asarray(rows, object))
+
+
+def exact_model(normalizer: Normalizer, X: Any, W: Any, gain: Any = 1, bias: Any = 0, family: Family = gaussian) -> Any:
+    """The linearization of a model at exact numbers (its ``mean`` is left out)."""
+    X, W = rationals(X), rationals(W)
+    g, b = (np.array([v] * len(W) if np.ndim(v) == 0 else list(v), object) for v in (rationals(gain), rationals(bias)))
+    normalized = normalizer(X, W)
+    Z = normalized.value * g + b if normalizer.has_gain else normalized.value + b
+    return Linearization(GLM(family, normalizer), Params(W, b, g if normalizer.has_gain else None), normalized, Z, Z)
+
+
+def exact_jacobian(at: Linearization) -> Any:
+    """∂Z/∂parameters (P, N, H) of an exact linearization."""
+    size, units = at.params.size, at.params.units
+    rows = rationals(np.eye(size, dtype=int)).reshape(size, units, -1)
+    D = at.params.inputs
+    return at.jvp(Params(rows[..., :D], rows[..., D], rows[..., D + 1] if at.model.has_gain else None))
+
+
+def exact_gaussian_fisher(at: Linearization) -> Any:
+    """F (P, P) = mean of JᵀJ over the cases, exact: the Fisher matrix of Gaussian outputs with φ = 1."""
+    J = exact_jacobian(at)
+    rows = J.reshape(len(J), -1)
+    return rows @ rows.T / at.cases
