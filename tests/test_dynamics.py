@@ -312,6 +312,9 @@ def test_plot_draws_on_given_axes_or_its_own(problem):
     ax = Figure().add_subplot()
     assert run.plot(ax) is ax and len(ax.lines) == H and "rate" in ax.get_ylabel()
     np.testing.assert_array_equal(ax.lines[1].get_ydata(), run.effective_rate[:, 1])
+    assert len({line.get_color() for line in ax.lines}) == 1
+    descend(*problem(fg.weight_norm), optimizer=sgd(0.1), steps=4).plot(ax)
+    assert len({line.get_color() for line in ax.lines}) == 2  # runs on the same axes are told apart
     assert run.plot() is not ax
 
 

@@ -139,7 +139,7 @@ def test_slopes_without_the_symmetry_are_others(normalizer, start):
 def test_slopes_plot_and_refuse_too_few_factors(start):
     model, p, X, _ = start(fg.layer_norm)
     ax = scaling_slopes(model, p, X, factors=[1, 2, 4]).plot()
-    assert ax.lines[0].get_label() == "ww: slope -2.00"
+    assert ax.lines[0].get_label() == "ww: slope -2"
     for factors in ([1, 2], [1, 1, 2], [1, 2, -4], [0, 1, 2]):
         with pytest.raises(fg.InputError, match="three different factors"):
             scaling_slopes(model, p, X, factors=factors)

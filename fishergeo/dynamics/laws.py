@@ -100,7 +100,8 @@ class ScalingSlopes:
             ax = Figure(layout="constrained").add_subplot()
         for name, slope in self.slopes.items():
             if slope is not None:
-                ax.loglog(self.factors, self.norms[name], marker=".", label=f"{name}: slope {slope:.2f}")
+                ax.loglog(self.factors, self.norms[name], marker=".", label=f"{name}: slope {round(slope, 2) + 0.0:g}")
+        ax.set_xscale("log", base=2)
         ax.set(xlabel="factor c of the weights", ylabel="norm of the block", title=self.model.normalizer.title)
         ax.legend()
         return ax

@@ -68,10 +68,10 @@ class Trajectory:
             from matplotlib.figure import Figure
 
             ax = Figure(layout="constrained").add_subplot()
-        (first, *rest) = ax.plot(self.effective_rate, linewidth=1)
-        first.set_label(self.model.normalizer.title)
-        for line in rest:
-            line.set_color(first.get_color())
+        first, *rest = self.effective_rate.T
+        (line,) = ax.plot(first, linewidth=1, label=self.model.normalizer.title)
+        for rate in rest:
+            ax.plot(rate, linewidth=1, color=line.get_color())
         ax.set(xlabel="step", ylabel="effective learning rate", yscale="log")
         return ax
 
