@@ -22,7 +22,7 @@ from ..symbolic.indexed import IndexArray, exact, generic_state, generic_value
 from ..symbolic.latex import latex
 from ..symbolic.sums import INDEX, is_zero, normal
 from ..transformations import State, Transformation
-from .witness import Witness, search
+from .witness import Witness, changes_somewhere, search
 
 
 class Undecided(ArithmeticError):
@@ -92,17 +92,28 @@ def prove(normalizer: Normalizer, transformation: Transformation) -> Verdict:
 
 @lru_cache(maxsize=4096)
 def _prove(normalizer: Normalizer, transformation: Transformation) -> Verdict:
+    # a random model tells which of the two to try first; it decides nothing
+    attempts = (_refute, _confirm) if changes_somewhere(_exact_eps(normalizer), transformation) else (_confirm, _refute)
+    for attempt in attempts:
+        if (verdict := attempt(normalizer, transformation)) is not None:
+            return verdict
+    raise Undecided(
+        f"{normalizer.name} / {transformation.name}: no proof in index notation and no rational counterexample "
+        "up to the sizes searched; please report this pair"
+    )
+
+
+def _confirm(normalizer: Normalizer, transformation: Transformation) -> Verdict | None:
     run = Run.of(_any_eps(normalizer), transformation)
-    if run.invariant:
-        conditions, sign = _conditions(normalizer, transformation)
-        return Verdict(normalizer, transformation, True, conditions, tuple(_steps(run)), sign=sign)
+    if not run.invariant:
+        return None
+    conditions, sign = _conditions(normalizer, transformation)
+    return Verdict(normalizer, transformation, True, conditions, tuple(_steps(run)), sign=sign)
+
+
+def _refute(normalizer: Normalizer, transformation: Transformation) -> Verdict | None:
     witness = search(_exact_eps(normalizer), transformation)
-    if witness is None:
-        raise Undecided(
-            f"{normalizer.name} / {transformation.name}: no proof in index notation and no rational counterexample "
-            "up to the sizes searched; please report this pair"
-        )
-    return Verdict(normalizer, transformation, False, witness=witness)
+    return None if witness is None else Verdict(normalizer, transformation, False, witness=witness)
 
 
 @dataclass(frozen=True)
@@ -119,7 +130,8 @@ class Run:
     def of(cls, normalizer: Normalizer, transformation: Transformation, signed: bool = False) -> Run:
         start = generic_state()
         parameters = transformation.parameters
-        values = [generic_value(parameter, signed=signed) for parameter in parameters]
+        earlier = [[p.symbol for p in parameters[:k]].count(q.symbol) for k, q in enumerate(parameters)]
+        values = [generic_value(p, "prime" * n, signed) for p, n in zip(parameters, earlier, strict=True)]
         moved = transformation.act(start, values)
         factors = tuple(v.expr for p, v in zip(parameters, values, strict=True) if p.positive)
         return cls(start, moved, normalizer(start.X, start.W), normalizer(moved.X, moved.W, moved.shift), factors)

@@ -68,8 +68,8 @@ class Scaling:
 
 
 def _substitute(expr: Any, value: Any) -> Any:
-    deltas = {a for a in expr.atoms(sympy.Indexed) if str(a.base.label) == "delta"}
-    deltas |= {a for a in expr.atoms(sympy.Symbol) if a.name == "delta"} - {a.base.label for a in deltas}
+    deltas = {a for a in expr.atoms(sympy.Indexed) if str(a.base.label).startswith("delta")}
+    deltas |= {a for a in expr.atoms(sympy.Symbol) if a.name.startswith("delta")} - {a.base.label for a in deltas}
     return sympy.sympify(expr).xreplace(dict.fromkeys(deltas, value))
 
 

@@ -96,6 +96,18 @@ def search(normalizer: Normalizer, transformation: Transformation, signed: bool 
     return None
 
 
+def changes_somewhere(normalizer: Normalizer, transformation: Transformation) -> bool:
+    """Whether Â changes on random models of a few sizes; a hint, not a decision."""
+    rng = np.random.default_rng(0)
+    sizes = [size for size in _sizes(normalizer, transformation) if size[Axis.INPUT] > 1][:3]
+    return any(
+        _changes(normalizer, transformation, (*_draw(size, rng), values))
+        for size in sizes
+        for values in _values(transformation.parameters, size, signed=False)
+        for _ in range(2)
+    )
+
+
 def _changes(normalizer: Normalizer, transformation: Transformation, candidate: _Candidate) -> bool:
     X, W, values = candidate
     with np.errstate(all="ignore"):
@@ -168,7 +180,10 @@ def _values(parameters: tuple[Parameter, ...], size: dict[Axis, int], signed: bo
         special, elsewhere = ((-1 if signed else 2), 1) if parameter.positive else (1, 0)
         value = np.full(shape, elsewhere, dtype=object)
         value.flat[0] = special
-        choices.append([value] if value.size == 1 else [value, np.full(shape, special, dtype=object)])
+        options = [value] if value.size == 1 else [value, np.full(shape, special, dtype=object)]
+        if signed:  # two factors -1 can cancel: each also stays what it is
+            options.append(np.full(shape, elsewhere, dtype=object))
+        choices.append(options)
     return itertools.product(*choices)
 
 
