@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..families import Floats
 from ..model import Params
 
-_CHUNK = 1 << 24  # numbers in the largest temporary array of a dense build (128 MiB)
+_CHUNK = 1 << 19  # numbers in the largest temporary array of a dense build: 4 MiB, what a cache holds
 
 
 class Metric(LinearOperator):
