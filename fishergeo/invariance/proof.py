@@ -7,6 +7,7 @@ is an error.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -221,11 +222,13 @@ def _relation(name: str, before: IndexArray, expected: IndexArray, after: IndexA
         return Step(name, name, "unchanged")
     if is_zero(after.expr - expected.expr):
         return Step(name, name.replace("h", r"\pi(h)"), "permuted")
-    for factor in factors:
-        for power in (1, -1, 2):
-            if is_zero(after.expr - factor**power * before.expr):
-                return Step(name, f"{latex(factor**power)}\\,{name}", "homogeneous")
-    shift = normal(after.expr - before.expr)
-    if len(latex(shift)) < 160:
-        return Step(name, f"{name} + {latex(shift)}", "shifted")
-    return Step(name, latex(after.expr), "by definition")
+    powers = itertools.product(*([factor, 1 / factor, 1] for factor in factors))
+    ratios = [sympy.Integer(1), *(sympy.Mul(*choice) for choice in powers if any(part != 1 for part in choice))]
+    rests = [normal(after.expr - ratio * before.expr) for ratio in ratios]
+    ratio, rest = min(zip(ratios, rests, strict=True), key=lambda pair: sympy.count_ops(pair[1]))
+    scaled = name if ratio == 1 else f"{latex(ratio)}\\,{name}"
+    if rest == 0:
+        return Step(name, scaled, "homogeneous")
+    if sympy.count_ops(rest) < sympy.count_ops(after.expr) and len(latex(rest)) < 160:
+        return Step(name, f"{scaled} + {latex(rest)}", "shifted" if ratio == 1 else "scaled and shifted")
+    return Step(name, latex(after.expr), "by the transformation")
