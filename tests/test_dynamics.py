@@ -201,6 +201,16 @@ def test_one_batch_of_all_cases_is_gradient_descent(problem):
     assert sgd(0.5) == gradient_descent(0.5)
 
 
+def test_positions_train_like_cases_where_they_are_normalized_together(problem):
+    model, p, X, y = problem(fg.batch_norm)
+    flat = descend(model, p, X, y, optimizer=sgd(0.5), steps=5)
+    deep = descend(model, p, X.reshape(15, 6, D), y.reshape(15, 6), optimizer=sgd(0.5), steps=5)
+    np.testing.assert_allclose(deep.params.ravel(), flat.params.ravel(), rtol=1e-10)
+    np.testing.assert_allclose(deep.loss, flat.loss, rtol=1e-12)
+    small = descend(model, p, X.reshape(15, 6, D), y.reshape(15, 6), optimizer=sgd(0.1, batch=1), steps=3, rng=0)
+    assert small.steps == 3  # one case has six positions, enough for the statistics
+
+
 @dataclass(frozen=True, repr=False)
 class Interrupted(SGD):
     """An optimizer of the user's own, during whose tenth call the user presses Ctrl-C."""
