@@ -31,6 +31,7 @@ _MODULES = {
     "dynamics.optimizers": "sgd gradient_descent adamw",
     "dynamics.descent": "descend Diverged",
     "dynamics.trajectory": "Trajectory",
+    "symbolic.blocks": "fisher_block",
     "information.matrices": "fisher per_unit_fisher kfac empirical_fisher monte_carlo_fisher",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}

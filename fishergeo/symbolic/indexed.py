@@ -13,12 +13,12 @@ from sympy import Expr, Symbol
 
 from ..axes import Axis, Site
 from ..transformations import Parameter, State
-from .sums import INDEX, PERMUTATION, ROTATION, SIZE, axis_of, common_factor, normal, terms, total
+from .sums import INDEX, PERMUTATION, ROTATION, SIZE, axis_of, root_of, total
 
 
 @dataclass(frozen=True)
 class IndexArray:
-    """An array given by its generic entry ``expr``; ``indices`` holds its free index along each axis, None for length 1."""
+    """An array given by its generic entry ``expr``; ``indices`` holds its index along each axis, None for length 1."""
 
     expr: Expr
     indices: tuple[Symbol | None, ...]
@@ -90,10 +90,7 @@ class IndexArray:
 
     def sqrt(self) -> IndexArray:
         """The root, with whatever is a common factor of all terms taken out of it."""
-        expr = normal(self.expr)
-        factor = common_factor(expr)
-        rest = sympy.Add(*(sympy.Mul(*term) / factor for term in terms(expr)))
-        return IndexArray(sympy.sqrt(factor) * sympy.sqrt(rest), self.indices)
+        return IndexArray(root_of(self.expr), self.indices)
 
     def given(self, symbol: str, values: Any) -> IndexArray:
         """Given numbers, one for each unit, as a generic symbol along the last axis."""

@@ -2,42 +2,96 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import sympy
 from sympy.printing.latex import LatexPrinter
 
-from .sums import PERMUTATION
+from ..axes import Axis
+from .sums import INDEX, PERMUTATION, I, axis_of, common_factor, terms
 
-ACCENTS = {"ahat": r"\hat{a}", "What": r"\hat{w}", "Xhat": r"\hat{x}"}
+_ACCENTS = {"hat": r"\hat", "bar": r"\bar", "dot": r"\dot", "tilde": r"\tilde"}
+_ROW, _COLUMN = INDEX[Axis.UNIT], sympy.Symbol("d'", integer=True)
+_NAMES = {"eta": r"\eta''"}
+
+
+def symbol_name(name: str, bold: bool = False) -> str:
+    """The LaTeX of a name: ahat is a with a hat, ahat1 the first of several, sigmaw the σ of the weights."""
+    if name in _NAMES:
+        return _NAMES[name]
+    if accented := re.fullmatch(r"([a-z]+?)(hat|bar|dot|tilde)(\d?)", name):
+        letter, accent, stage = accented.groups()
+        body = rf"{_ACCENTS[accent]}{{{symbol_name(letter, bold)}}}"
+        return rf"{body}^{{({stage})}}" if stage else body
+    if sited := re.fullmatch(r"(sigma)([xwa])(\d?)", name):
+        letter, site, stage = sited.groups()
+        return rf"\{letter}^{{{site}{f'({stage})' if stage else ''}}}"
+    plain = sympy.latex(sympy.Symbol(name))
+    return rf"\boldsymbol{{{plain}}}" if bold else plain
 
 
 class IndexPrinter(LatexPrinter):
-    """Prints X[n, d] as x_{nd}, and sums with their index below and size above."""
+    """Prints X[n, d] as x_{nd}, sums with their index below and size above, and fractions of monomials only."""
 
     def _print_Indexed(self, expr: Any) -> str:
-        name = str(expr.base.label)
-        base = ACCENTS.get(name) or self._print(expr.base.label)
-        return f"{base}_{{{' '.join(self._print(index) for index in expr.indices)}}}"
+        return f"{symbol_name(str(expr.base.label))}_{{{' '.join(self._print(index) for index in expr.indices)}}}"
+
+    _print_Symmetric = _print_Indexed
+
+    def _print_Symbol(self, expr: Any) -> str:
+        return symbol_name(expr.name) if expr.name.isalnum() else super()._print_Symbol(expr)
 
     def _print_Sum(self, expr: Any) -> str:
         limits = "".join(rf"\sum_{{{self._print(i)}=1}}^{{{self._print(size)}}} " for i, _, size in expr.limits)
-        return limits + self._print(expr.function)
+        return limits + self._factor(expr.function)
+
+    def _print_Partial(self, expr: Any) -> str:
+        what, by = (self._print(arg) for arg in expr.args)
+        return rf"\frac{{\partial {what}}}{{\partial {by}}}"
+
+    def _print_Pow(self, expr: Any) -> str:
+        base = expr.base
+        if "^" in self._print(base) and not base.is_Add and expr.exp.is_Integer and expr.exp > 1:
+            return rf"\left({self._print(base)}\right)^{{{self._print(expr.exp)}}}"
+        return super()._print_Pow(expr)
+
+    def _print_Add(self, expr: Any, order: Any = None) -> str:
+        out = ""
+        parts = sorted(expr.args, key=_term_order)
+        lead = next((term for term in parts if not _negative(term)), parts[0])
+        for term in [lead, *(term for term in parts if term is not lead)]:
+            text = self._print(term)
+            out += text if not out else (f" - {text[1:].lstrip()}" if text.startswith("-") else f" + {text}")
+        return out
 
     def _print_Mul(self, expr: Any) -> str:
-        sums = [factor for factor in expr.args if isinstance(factor, sympy.Sum)]
-        if not sums:
-            return super()._print_Mul(expr)
-        rest = sympy.Mul(*(factor for factor in expr.args if not isinstance(factor, sympy.Sum)))
-        tail = " ".join(
-            self._print(factor) if len(sums) == 1 else rf"\left({self._print(factor)}\right)" for factor in sums
-        )
-        if rest == 1:
-            return tail
-        if rest == -1:
-            return "- " + tail
-        head = rf"\left({self._print(rest)}\right)" if rest.is_Add else self._print(rest)
-        return f"{head} {tail}"
+        number, rest = expr.as_coeff_Mul()
+        above: list[Any] = []
+        below: list[Any] = []
+        sums: list[Any] = []
+        for factor in sorted(sympy.Mul.make_args(rest), key=_factor_order):
+            if factor.is_Pow and factor.exp.is_number and factor.exp < 0:
+                below.append(1 / factor)
+            else:
+                (sums if factor.has(sympy.Sum) or factor.is_Add else above).append(factor)
+        sign = "- " if number < 0 else ""
+        number = abs(number)
+        numerator = ([str(number.p)] if number.p != 1 else []) + [self._factor(f) for f in above]
+        denominator = ([str(number.q)] if number.q != 1 else []) + [self._factor(f) for f in below]
+        head = " ".join(numerator)
+        if denominator:
+            head = rf"\frac{{{head or '1'}}}{{{' '.join(denominator)}}}"
+        last = len(sums) - 1
+        tail = [
+            self._print(f) if k == last and isinstance(f, sympy.Sum) else self._factor(f, bracket_sums=True)
+            for k, f in enumerate(sums)
+        ]
+        return sign + (" ".join(part for part in (head, *tail) if part) or "1")
+
+    def _factor(self, expr: Any, bracket_sums: bool = False) -> str:
+        text = self._print(expr)
+        return rf"\left({text}\right)" if expr.is_Add or (bracket_sums and isinstance(expr, sympy.Sum)) else text
 
     def _print_KroneckerDelta(self, expr: Any, exp: str | None = None) -> str:
         body = r"\delta_{" + " ".join(self._print(index) for index in expr.args) + "}"
@@ -49,6 +103,28 @@ class IndexPrinter(LatexPrinter):
         return super()._print_Function(expr, exp)
 
 
+def _text(expr: Any) -> str:
+    """A name to sort by, in which d' follows d."""
+    return str(expr).replace("'", "~").replace("]", " ")
+
+
+def _negative(term: Any) -> bool:
+    return bool(term.as_coeff_Mul()[0] < 0)
+
+
+def _term_order(term: Any) -> Any:
+    rest = term.as_coeff_Mul()[1]
+    sums = sum(len(part.limits) for part in rest.atoms(sympy.Sum))
+    return sums, not rest.has(sympy.KroneckerDelta), len(sympy.Mul.make_args(rest)), _text(rest)
+
+
+def _factor_order(factor: Any) -> Any:
+    base = factor.as_base_exp()[0]
+    first = str(getattr(getattr(base, "base", base), "label", base)) not in ("g", "eta", "mu")
+    sums = isinstance(base, sympy.Sum | Mean | Total)
+    return sums, base.is_Add, isinstance(base, sympy.Indexed), not base.is_Symbol, first, _text(base)
+
+
 def latex(expr: Any) -> str:
     """The LaTeX of an expression in index notation, in the subset that amsmath alone typesets."""
     return IndexPrinter({"fold_short_frac": False}).doprint(expr)
@@ -58,3 +134,132 @@ def matrix(values: Any) -> str:
     """A small exact matrix (a 2-d object array) as a bmatrix."""
     rows = [" & ".join(sympy.latex(sympy.sympify(value)) for value in row) for row in values]
     return r"\begin{bmatrix}" + r" \\ ".join(rows) + r"\end{bmatrix}"
+
+
+def block_name(row: str, column: str) -> str:
+    """F̄_ij with its parts, e.g. \\bar F_{w_i g_j}."""
+    names = {"weight": "w", "bias": "b", "gain": "g"}
+    return rf"\bar{{F}}_{{{names[row]}_i {names[column]}_j}}"
+
+
+class Mean(sympy.Expr):
+    """The mean over cases of an expression, printed E[…]."""
+
+
+class Total(sympy.Expr):
+    """The sum over the inputs of a vector, printed 1ᵀ…."""
+
+
+class VectorPrinter(IndexPrinter):
+    """Prints without the index of the case, which E averages over, and without that of the input: vectors over inputs."""
+
+    def _print_Indexed(self, expr: Any) -> str:
+        name = symbol_name(str(expr.base.label), bold=any(axis_of(index) is Axis.INPUT for index in expr.indices))
+        kept = [self._print(index) for index in expr.indices if axis_of(index) is Axis.UNIT]
+        return f"{name}_{{{' '.join(kept)}}}" if kept else name
+
+    _print_Symmetric = _print_Indexed
+
+    def _print_Mean(self, expr: Any) -> str:
+        return rf"\mathrm{{E}}\left[{self._print(expr.args[0])}\right]"
+
+    def _print_Total(self, expr: Any) -> str:
+        return rf"\boldsymbol{{1}}^{{\top}} {self._factor(expr.args[0])}"
+
+
+def vector(expr: Any, column: Any) -> str:
+    """A vector over the inputs, given by its entry at ``column``: sums over cases as means, 1 where it is constant."""
+    out = []
+    for term in terms(expr):
+        product = sympy.Mul(*(_means(factor) for factor in term))
+        if not any(column in f.free_symbols for f in term):
+            product = product * sympy.Symbol(r"\boldsymbol{1}")
+        out.append(product)
+    monomial = common_factor(sympy.Add(*out)) if len(out) > 1 else sympy.Integer(1)
+    return VectorPrinter().doprint(monomial * sympy.Add(*(term / monomial for term in out)))
+
+
+def _means(factor: Any) -> Any:
+    if not isinstance(factor, sympy.Sum):
+        return factor
+    out = factor.function
+    for index, _, size in factor.limits:
+        axis = axis_of(index)
+        out = (
+            Total(out)
+            if axis is Axis.INPUT
+            else size * Mean(out)
+            if axis is Axis.SAMPLE
+            else sympy.Sum(out, (index, 1, size))
+        )
+    return out
+
+
+def unit_matrix(expr: Any, row: Any, column: Any = I) -> str:
+    """A matrix over the units, given by its entry: δ as I, products of a row and a column part as outer products."""
+    monomial = common_factor(expr)
+    left = sympy.Mul(*(f for f in sympy.Mul.make_args(monomial) if row in f.free_symbols))
+    printer = VectorPrinter()
+    out = ""
+    for term in sorted(terms(expr), key=lambda term: _term_order(sympy.Mul(*term))):
+        factors = sympy.Mul.make_args(sympy.Mul(*term) / monomial)
+        if any(isinstance(f, sympy.KroneckerDelta) for f in factors):
+            text, rest = "I", [f for f in factors if not isinstance(f, sympy.KroneckerDelta)]
+        else:
+            rest = [f for f in factors if not {row, column} & f.free_symbols]
+            text = " ".join(
+                (_bare(printer, [f for f in factors if index in f.free_symbols]) or r"\boldsymbol{1}") + mark
+                for index, mark in ((row, ""), (column, r"^{\top}"))
+            )
+        number, scale = sympy.Mul(*rest).as_coeff_Mul()
+        above, below = sympy.fraction(abs(number) * scale)
+        if above != 1:
+            text = f"{printer.doprint(above)} {text}"
+        text = text if below == 1 else rf"\frac{{{text}}}{{{printer.doprint(below)}}}"
+        out += (" - " if number < 0 else " + " if out else "") + text
+    diagonal = rf"\operatorname{{diag}}({_bare(printer, [left])})\," if left != 1 else ""
+    above, below = sympy.fraction(monomial / left)
+    body = rf"\left({out}\right)" if len(terms(expr)) > 1 else out
+    scale = "" if (above, below) == (1, 1) else rf"\frac{{{printer.doprint(above)}}}{{{printer.doprint(below)}}}\,"
+    return f"{scale}{diagonal}{body}"
+
+
+def _bare(printer: Any, factors: list[Any]) -> str:
+    """The factors as vectors over the units: their index is left out."""
+    return " ".join(re.sub(r"_\{[^}]*\}$", "", printer.doprint(f)) for f in factors)
+
+
+def matrix_form(row: str, column: str, sides: tuple[Any, Any], family_curvature: Any, dispersion: Any) -> str:
+    """F̄_ij in matrix form: E[η''_ij χ_i χ_jᵀ]/φ, or E[(Mᵀη''M)_ij ξ_i ξ_jᵀ]/φ where units are normalized together.
+
+    Each side is ∂z_nh/∂parameter_i = M_hi ξ_i; one that does not factor is written as the matrix J_i = ∂z/∂w_i.
+    """
+    kernel, mark, vectors, lines = r"\eta''", "_{i j}", [], []
+    whole = any(not side.separate and side.own == 1 for side in sides)
+    for part, side, unit, transpose in zip((row, column), sides, "ij", (True, False), strict=True):
+        symbol, entry = "", _gain_or_one(part, unit)
+        if not side.separate:
+            symbol = "J_" + unit if side.own == 1 else "M"
+            lines.append(
+                rf"(J_i)_{{h d'}} &= {latex(side.mixing)}" if side.own == 1 else f"M &= {unit_matrix(side.mixing, _ROW)}"
+            )
+        elif whole:
+            symbol = rf"\boldsymbol{{e}}_{unit}"
+        if part == "weight" and side.own != 1:
+            letter = r"\boldsymbol{\chi}" if side.separate else r"\boldsymbol{\xi}"
+            entry = rf"{letter}_{unit}" + ("" if transpose else r"^{\top}")
+            lines.append(rf"{letter}_i &= {vector(side.own, _COLUMN)}")
+        if symbol:
+            kernel = rf"{symbol}^{{\top}} {kernel}" if transpose else rf"{kernel} {symbol}"
+        vectors.append(entry)
+    kernel = kernel if whole else (kernel if kernel == r"\eta''" else rf"\left({kernel}\right)") + mark
+    inside = r" \, ".join(part for part in (kernel, *vectors) if part)
+    scale = "" if dispersion == 1 else rf"\frac{{1}}{{{latex(dispersion)}}}\,"
+    if family_curvature is not None:
+        lines.append(rf"\eta''_{{h k}} &= {VectorPrinter().doprint(family_curvature)}")
+    head = rf"{block_name(row, column)} &= {scale}\mathrm{{E}}\left[{inside}\right]"
+    return r"\begin{aligned}" + r" \\ ".join([head, *dict.fromkeys(lines)]) + r"\end{aligned}"
+
+
+def _gain_or_one(part: str, unit: str) -> str:
+    return rf"\hat{{a}}_{unit}" if part == "gain" else ""

@@ -9,7 +9,7 @@ loses its permutation.  Roots are opaque factors.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import sympy
@@ -34,6 +34,11 @@ _AXIS = {
 _counter = itertools.count()
 
 
+def is_index(symbol: Expr) -> bool:
+    """Whether a symbol is an index (sizes are positive, indices are only integer)."""
+    return isinstance(symbol, Symbol) and bool(symbol.is_integer) and symbol.name[0] in _AXIS and not symbol.is_positive
+
+
 def axis_of(index: Symbol) -> Axis:
     """The axis along which an index runs, told by its first letter."""
     return _AXIS[index.name[0]]
@@ -53,7 +58,54 @@ def terms(expr: Expr) -> list[tuple[Expr, ...]]:
 
 def normal(expr: Expr) -> Expr:
     """The canonical form of an expression whose sums are canonical: distributed, equal terms collected."""
-    return sympy.Add(*(Mul(*term) for term in terms(sympy.sympify(expr))))
+    return sympy.Add(*(_apply_deltas(Mul(*term)) for term in terms(sympy.sympify(expr))))
+
+
+def _apply_deltas(term: Expr) -> Expr:
+    """δ_ab f(b) = δ_ab f(a) for free indices, the smaller name kept."""
+    for delta in sorted((f for f in Mul.make_args(term) if isinstance(f, KroneckerDelta)), key=str):
+        keep, drop = sorted(delta.args, key=str)
+        rest = term / delta
+        if drop in rest.free_symbols:
+            return delta * _apply_deltas(rename(rest, {drop: keep}))
+    return term
+
+
+def rename(expr: Expr, names: Mapping[Expr, Expr]) -> Expr:
+    """The expression with free indices renamed; bound indices step aside."""
+    if not expr.has(Sum):
+        return expr.xreplace(names)
+    if not isinstance(expr, Sum):
+        return expr.func(*(rename(part, names) for part in expr.args))
+    bound = {limit[0]: _fresh(limit[0]) for limit in expr.limits}
+    return resum(rename(expr.function.xreplace(bound), names), bound.values())
+
+
+def resum(expr: Expr, indices: Iterable[Symbol]) -> Expr:
+    """The canonical sum over all of ``indices``."""
+    for index in indices:
+        expr = total(expr, index)
+    return expr
+
+
+def canonical(expr: Expr) -> Expr:
+    """The canonical form of any expression in index notation: every sum in it is summed anew, from the inside out."""
+    if isinstance(expr, Sum):
+        return normal(resum(canonical(expr.function), [limit[0] for limit in expr.limits]))
+    if not expr.args or isinstance(expr, Indexed | KroneckerDelta):
+        return expr
+    rebuilt = expr.func(*(canonical(part) for part in expr.args))
+    if rebuilt.is_Pow and rebuilt.base.is_Add and not rebuilt.exp.is_Integer:
+        return root_of(rebuilt.base) ** (2 * rebuilt.exp)
+    return normal(rebuilt)
+
+
+def root_of(expr: Expr) -> Expr:
+    """The square root, with whatever is a common factor of all terms taken out of it."""
+    expr = normal(expr)
+    factor = common_factor(expr)
+    rest = sympy.Add(*(Mul(*term) / factor for term in terms(expr)))
+    return sympy.sqrt(factor) * sympy.sqrt(rest)
 
 
 def is_zero(expr: Expr) -> bool:
@@ -72,9 +124,7 @@ def _fresh(index: Symbol) -> Symbol:
 
 
 def _depends(expr: Expr, index: Symbol) -> bool:
-    return index in expr.free_symbols or (
-        bool(expr.atoms(Indexed)) and any(index in a.free_symbols for a in expr.atoms(Indexed))
-    )
+    return index in expr.free_symbols
 
 
 def _sum_term(term: Sequence[Expr], index: Symbol) -> Expr:
@@ -97,7 +147,7 @@ def _sum_term(term: Sequence[Expr], index: Symbol) -> Expr:
 
 
 def _contract(factors: list[Expr], bound: set[Symbol]) -> list[Expr]:
-    """Apply Kronecker deltas and QQᵀ = I to summed indices, which leave ``bound``; drop permutations of summed indices."""
+    """Apply Kronecker deltas and QQᵀ = I to summed indices, which leave ``bound``; drop permutations of the rest."""
     changed = True
     while changed:
         changed = False

@@ -1,0 +1,157 @@
+"""A normalizer run in index notation with everything it computes named, so that formulas stay short and can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import sympy
+from sympy import Expr, Indexed, IndexedBase, KroneckerDelta, Symbol
+
+from ..axes import Axis, Site
+from ..normalizers import Normalized, Normalizer
+from ..standardize import Standardize, Standardized
+from .arrays import Numbers
+from .indexed import IndexArray, generic
+from .rules import Rule, rewrite
+from .sums import INDEX, I, axis_of, resum
+
+EPSILON = Symbol("epsilon", positive=True)
+INPUT = Symbol("d'", integer=True)  # the input whose weight is varied
+_SITES = (("inputs", Site.INPUTS, "x"), ("weight", Site.WEIGHT, "w"), ("summed", Site.SUMMED, "a"))
+
+Source = Callable[[Normalizer, Normalized], Any]  # where a name's numbers are, in a run on concrete arrays
+
+
+@dataclass(frozen=True)
+class Atoms:
+    """A normalizer on generic arrays; the stages of ``normalized`` hold names.
+
+    ``definitions`` says what each name stands for, in order; ``known`` rewrites sums of names (Σ â = 0, Σ â² = N,
+    Σ x̂ŵ = a); ``undo`` rewrites a as σâ + ā; ``sources`` finds the numbers of a name in a run on concrete arrays.
+    """
+
+    normalized: Normalized
+    definitions: tuple[Rule, ...]
+    known: tuple[Rule, ...]
+    undo: tuple[Rule, ...]
+    sources: Mapping[Symbol, Source]
+
+    @property
+    def value(self) -> Expr:
+        """The normalized summed inputs, â_nh."""
+        return self.normalized.value.expr
+
+    def jvp(self) -> Expr:
+        """∂â_nh/∂w_id': the normalizer's own tangent in the direction dw_hd = δ_hi δ_dd'."""
+        unit, column = INDEX[Axis.UNIT], INDEX[Axis.INPUT]
+        direction = IndexArray(KroneckerDelta(unit, I) * KroneckerDelta(column, INPUT), (unit, column))
+        return self.tidy(self.normalized.jvp(direction).expr)
+
+    def numbers(
+        self, normalizer: Normalizer, at: Normalized, sizes: Mapping[Axis, int], numbers: Numbers
+    ) -> dict[Any, Any]:
+        """The value of every name in a run on concrete arrays, with one axis for each of the name's indices."""
+        shapes: dict[Any, Any] = {
+            atom.base.label if isinstance(atom, Indexed) else atom: getattr(atom, "indices", ())
+            for atom in (rule.left for rule in self.definitions)
+        }
+        out = {}
+        for label, source in self.sources.items():
+            array = numbers.array(source(normalizer, at))
+            if label in shapes:
+                array = array.reshape([sizes[axis_of(index)] for index in shapes[label]])
+            out[label] = array
+        return out
+
+    def tidy(self, expr: Expr) -> Expr:
+        """The canonical form with the known sums; a = σâ + ā is used where it leaves fewer terms and no mean."""
+        kept = rewrite(expr, self.known)
+        undone = rewrite(expr, [*self.known, *self.undo])
+        means = any(str(atom.base).endswith("bar") for atom in undone.atoms(Indexed))
+        return kept if means or len(sympy.Add.make_args(undone)) >= len(sympy.Add.make_args(kept)) else undone
+
+
+@lru_cache(maxsize=256)
+def atoms(normalizer: Normalizer) -> Atoms:
+    """Run ``normalizer`` on x_nd and w_hd, naming what each stage makes."""
+    run = _Run(normalizer)
+    X, inputs = run.site(0, generic("x", Site.INPUTS), lambda _, at: at.Xhat)
+    W, weight = run.site(1, generic("w", Site.WEIGHT), lambda _, at: at.What)
+    product = X @ W.swapaxes(-1, -2)
+    A = run.name("ahat" if normalizer.has_gain and not normalizer.summed else "a", product, lambda _, at: at.A)
+    run.known.insert(0, Rule(product.expr, A.expr))
+    _, summed = run.site(2, A)
+    normalized = Normalized(inputs, weight, summed, X, W, A)
+    return Atoms(normalized, tuple(run.definitions), tuple(run.known), tuple(run.undo), run.sources)
+
+
+@dataclass
+class _Run:
+    normalizer: Normalizer
+    definitions: list[Rule] = field(default_factory=list)
+    known: list[Rule] = field(default_factory=list)
+    undo: list[Rule] = field(default_factory=list)
+    sources: dict[Symbol, Source] = field(default_factory=dict)
+
+    def name(self, label: str, array: Any, source: Source, positive: bool = False) -> Any:
+        """A name for an index array, entered among the definitions; given numbers stay numbers."""
+        if not isinstance(array, IndexArray):
+            return array
+        used = [index for index in array.indices if index is not None]
+        kind = {"positive": True} if positive else {"real": True}
+        atom = IndexedBase(label, **kind)[tuple(used)] if used else Symbol(label, **kind)
+        self.definitions.append(Rule(atom, array.expr))
+        self.sources[Symbol(label, **kind) if used else atom] = source
+        return IndexArray(atom, array.indices)
+
+    def site(self, place: int, t: IndexArray, raw: Source | None = None) -> tuple[IndexArray, tuple[Standardized, ...]]:
+        part, site, letter = _SITES[place]
+        stages = getattr(self.normalizer, part)
+        if raw is not None and not stages:
+            self.sources[t.expr.base.label] = raw
+        done = []
+        for k, stage in enumerate(stages):
+            suffix = "" if k == len(stages) - 1 else str(k + 1)
+            done.append(self.stage(part, k, stage, t, site, letter, suffix))
+            t = done[-1].value
+        return t, tuple(done)
+
+    def stage(self, part: str, k: int, stage: Any, t: IndexArray, site: Site, letter: str, suffix: str) -> Standardized:
+        def source(what: str) -> Source:
+            return lambda _, at: getattr(getattr(at, part)[k], what)
+
+        has_eps = isinstance(stage, Standardize) and stage.has_eps
+        at = (replace(stage, eps=EPSILON) if has_eps else stage)(t, site.layout(2))
+        if has_eps:
+            self.sources[EPSILON] = lambda normalizer, _: getattr(normalizer, part)[k].eps
+        scaled = [
+            s for _, s in self.normalizer.stages if getattr(s, "over", None) is not None and s.scale.value != "nothing"
+        ]
+        sigma_label = "sigma" if len(scaled) == 1 else f"sigma{letter}{suffix}"
+        mean = at.mean if at.frozen else self.name(f"{letter}{suffix}bar", at.mean, source("mean"))
+        sigma = self.name(sigma_label, at.sigma, source("sigma"), positive=True)
+        plain = t if mean is None else t - mean
+        value = self.name(f"{letter}hat{suffix}", plain if sigma is None else plain / sigma, source("value"))
+        ratio = sigma / (sigma - EPSILON) if isinstance(at.ratio, IndexArray) else at.ratio
+        named = replace(at, value=value, mean=mean, sigma=sigma, ratio=ratio)
+        if not at.frozen:
+            self.remember(stage, named, t)
+        return named
+
+    def remember(self, stage: Any, at: Standardized, t: IndexArray) -> None:
+        """What is known of the sums over a cell, and t from t̂."""
+        over = [t.indices[k] for k in at.axes if t.indices[k] is not None]
+        hat = at.value.expr
+        if at.mean is not None:
+            self.known.append(Rule(resum(hat, over), sympy.Integer(0)))
+        if at.sigma is not None:
+            spread = 1 if not stage.has_eps else None
+            sigma = at.sigma.expr
+            if spread is None:
+                spread = 1 - EPSILON / sigma**2 if stage.eps_inside else (1 - EPSILON / sigma) ** 2
+            self.known.append(Rule(resum(hat**2, over), sympy.sympify(at.weight * spread)))
+        back = at.value if at.sigma is None else at.value * at.sigma
+        self.undo.append(Rule(t.expr, (back if at.mean is None else back + at.mean).expr))

@@ -1,0 +1,181 @@
+r"""The blocks F̄_ij of the Fisher matrix in index notation, for all sizes, derived from a normalizer's own definition.
+
+    F̄_ij = 1/(Nφ) Σ_n Σ_hk (∂z_nh/∂row_i) η''_n,hk (∂z_nk/∂column_j)        (Ba, Kiros, Hinton 2016, eq. 12-14)
+
+The normalizer is run on index-notation arrays and its tangent is taken in the direction of one weight; every moment is
+a named quantity.  A derivative that factors, ∂z_nh/∂w_id = M_n,hi ξ_nid, gives F̄_ij = E[(Mᵀη''M)_ij ξ_i ξ_jᵀ]/φ: M is
+the identity where each unit is normalized by itself, and diag(g) P/σ where the units of a case are normalized together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import sympy
+from sympy import Expr, KroneckerDelta, Mul, Sum, Symbol
+
+from ..axes import Axis
+from ..errors import InputError
+from ..families import Family
+from ..model import GLM, Params
+from ..normalizers import Normalized, Normalizer
+from . import latex as printing
+from .arrays import FLOATS, Evaluator, Numbers
+from .atoms import INPUT, atoms
+from .curvature import ETA, MEAN, PHI, curvature, dispersion, insert, k, variance_function
+from .jacobian import GAIN, Derivative, derivative, h, primitive
+from .rules import Rule, rewrite
+from .sums import INDEX, SIZE, I, J, normal, rename, resum
+
+n, d = INDEX[Axis.SAMPLE], INDEX[Axis.INPUT]
+PARTS = ("weight", "bias", "gain")
+
+
+@dataclass(frozen=True)
+class FisherBlock:
+    """The block F̄_ij (row, column) for all sizes: ``expr`` has the free indices i, j (units) and d, d' (inputs)."""
+
+    normalizer: Normalizer
+    row: str
+    column: str
+    family: Family | None
+    expr: Expr
+
+    @property
+    def indices(self) -> tuple[Symbol, ...]:
+        """The free indices in the order of the axes that `lambdify` gives: i, j, then d, d' for weights."""
+        return (I, J, *((d,) if self.row == "weight" else ()), *((INPUT,) if self.column == "weight" else ()))
+
+    @property
+    def derivatives(self) -> tuple[Derivative, Derivative]:
+        """∂z_nh/∂row and ∂z_nh/∂column."""
+        return derivative(self.normalizer, self.row), derivative(self.normalizer, self.column)
+
+    @property
+    def definitions(self) -> tuple[Rule, ...]:
+        """What the names in ``expr`` stand for, each in terms of x, w and the names before it."""
+        return atoms(self.normalizer).definitions
+
+    @cached_property
+    def canonical(self) -> Expr:
+        """``expr`` with all products distributed: two equal blocks have the same one."""
+        return atoms(self.normalizer).tidy(self.expr)
+
+    def subs(self, *arguments: Any, **options: Any) -> FisherBlock:
+        """The block with symbols replaced in ``expr``, as `sympy.Basic.subs` does."""
+        return replace(self, expr=self.expr.subs(*arguments, **options))
+
+    def lambdify(self) -> Callable[[GLM, Params, Any], Any]:
+        """The NumPy function f(model, p, X) -> (H, H[, D][, D]): f(...)[i, j] is the block of units i and j.
+
+        It raises `InputError` for another normalizer or family, and for inputs with positions.
+        """
+
+        def block(model: GLM, p: Params, X: Any) -> Any:
+            if model.normalizer != self.normalizer or self.family not in (None, model.family):
+                wanted = self.normalizer.name + ("" if self.family is None else f" and {self.family.name}")
+                raise InputError(
+                    f"this block is of {wanted}, the model has {model.normalizer.name} and {model.family.name}: "
+                    "ask fisher_block for the block of this model"
+                )
+            at = model.linearize(p, X)
+            if at.Z.ndim != 2:
+                raise InputError(f"blocks are written for inputs (N, D), X has shape {np.shape(X)}: use fg.fisher")
+            independent = self.family is not None and not self.family.coupled
+            weights = at.hessian.d if independent else at.hessian.dense()
+            return self.on(at.normalized, at.params.gain, weights, at.mean, model.dispersion)
+
+        return block
+
+    def on(
+        self,
+        at: Normalized,
+        gain: Any,
+        curvature: Any,
+        mean: Any = None,
+        phi: Any = 1,
+        numbers: Numbers = FLOATS,
+    ) -> Any:
+        """The block of a run of the normalizer on concrete arrays; η'' is (N, H, H), for independent outputs (N, H)."""
+        sizes = {Axis.SAMPLE: at.A.shape[0], Axis.INPUT: at.Xhat.shape[-1], Axis.UNIT: at.A.shape[-1]}
+        values = {
+            **atoms(self.normalizer).numbers(self.normalizer, at, sizes, numbers),
+            GAIN.expr.base.label: gain,
+            ETA.label: curvature,
+            MEAN.label: mean,
+            PHI: numbers.array(numbers.number(phi)),
+        }
+        return Evaluator(values, sizes, numbers)(self.expr, self.indices)
+
+    def latex(self) -> str:
+        """The block in index notation, as one LaTeX equation."""
+        return f"{printing.block_name(self.row, self.column)} = {printing.latex(self.expr)}"
+
+    def matrix_latex(self) -> str:
+        """The block in matrix form, with what its symbols stand for."""
+        shape = None
+        if self.family is not None:
+            weight = insert(curvature(self.family), variance_function(self.family))
+            shape = weight.xreplace({k: Symbol("k", integer=True)})
+        return printing.matrix_form(self.row, self.column, self.derivatives, shape, dispersion(self.family))
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
+
+    def _latex(self, printer: Any) -> str:
+        return printing.latex(self.expr)
+
+    def __repr__(self) -> str:
+        family = "any family" if self.family is None else self.family.name
+        return f"FisherBlock({self.row} x {self.column}, {self.normalizer.name}, {family}: {self.expr})"
+
+
+def fisher_block(normalizer: Normalizer, row: str, column: str, family: Family | None = None) -> FisherBlock:
+    """The block F̄_ij of ``row`` and ``column`` (each "weight", "bias" or "gain") in index notation, for all sizes.
+
+    Without a family η'' is any symmetric matrix; with one it is written with the mean μ = E[y], and φ = 1 where the
+    family fixes it.  Raises `InputError` for an unknown part, and for the gain of a normalizer that has none.
+    """
+    if not isinstance(normalizer, Normalizer) or not isinstance(family, Family | None):
+        raise InputError(f"fisher_block got {normalizer!r} and family={family!r}: give a Normalizer and a Family or None")
+    for part in (row, column):
+        if part not in PARTS:
+            raise InputError(f"fisher_block got the part {part!r}: use 'weight', 'bias' or 'gain'")
+    return _block(normalizer, row, column, family)
+
+
+@lru_cache(maxsize=1024)
+def _block(normalizer: Normalizer, row: str, column: str, family: Family | None) -> FisherBlock:
+    (left, own), (right, other) = (
+        derivative(normalizer, part).at(unit, inner, place)
+        for part, unit, inner, place in ((row, I, h, d), (column, J, k, INPUT))
+    )
+    known = atoms(normalizer)
+    if INPUT in derivative(normalizer, row).mixing.free_symbols | derivative(normalizer, column).mixing.free_symbols:
+        body = _contracted(left, curvature(family), right) * own * other
+    else:
+        weight = rewrite(resum(normal(left * curvature(family) * right), (h, k)), known.known)
+        if weight.has(KroneckerDelta) and weight.xreplace({KroneckerDelta(I, J): sympy.Integer(0)}) == 0:
+            other = rename(other, {J: I})
+        body = Mul(*primitive(weight)) * own * other
+    if family is not None and not family.coupled:
+        body = insert(body, variance_function(family))
+    outside = Mul(*(f for f in Mul.make_args(body) if n not in f.free_symbols))
+    inside = Mul(*(f for f in Mul.make_args(body) if n in f.free_symbols))
+    size = SIZE[Axis.SAMPLE]
+    mean = outside if inside == 1 else outside * Sum(inside, (n, 1, size)) / size
+    return FisherBlock(normalizer, row, column, family, mean / dispersion(family))
+
+
+def _contracted(left: Expr, weight: Expr, right: Expr) -> Expr:
+    """Σ_hk left η''_hk right with the sums written out but not distributed, for derivatives that do not factor."""
+    first, size = Symbol("k", integer=True), SIZE[Axis.UNIT]
+    if weight.is_Mul and KroneckerDelta(h, k) in weight.args:  # independent outputs
+        weight, right = weight.xreplace({KroneckerDelta(h, k): sympy.Integer(1)}), rename(right, {k: h})
+    product = Mul(*(rename(factor, {h: first}) for factor in (left, weight, right)))
+    units = [index for index in (first, k) if index in product.free_symbols]
+    return Sum(product, *((index, 1, size) for index in units))

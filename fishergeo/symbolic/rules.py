@@ -1,0 +1,158 @@
+"""Rewriting with known equations: what makes an identity in index notation hold given earlier ones."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+from sympy import Expr, Indexed, Mul, Sum, Symbol
+
+from .. import special
+from .sums import axis_of, canonical, is_index, normal, rename, resum, terms
+
+_ROUNDS = 25
+
+
+class Partial(sympy.Expr):
+    """∂f/∂v, not carried out: a checker expands f by its definitions and differentiates."""
+
+    @property
+    def free_symbols(self) -> set[Any]:
+        return set().union(*(arg.free_symbols for arg in self.args))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A known equation, used from left to right for all values of the free indices of ``left``.
+
+    ``left`` is a symbol, an indexed symbol, a power of one, or a sum of a product; raises `TypeError` for anything else.
+    """
+
+    left: Expr
+    right: Expr
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.left, Symbol | Indexed | Sum | sympy.Pow | sympy.Function):
+            raise TypeError(f"a rule rewrites a symbol, an indexed symbol, a power or a sum, not {self.left}")
+
+    @property
+    def indices(self) -> tuple[Symbol, ...]:
+        """The free indices of the left side."""
+        return tuple(sorted((s for s in self.left.free_symbols if is_index(s)), key=str))
+
+    def __call__(self, expr: Expr) -> Expr:
+        """Rewrite everywhere; sums that change are summed anew."""
+        if (right := self._match(expr)) is not None:
+            return right
+        if isinstance(expr, Sum):
+            function = self(expr.function)
+            return expr if function == expr.function else canonical(Sum(function, *expr.limits))
+        if not expr.args or isinstance(expr, Indexed | sympy.KroneckerDelta):
+            return expr
+        return expr.func(*(self(part) for part in expr.args))
+
+    def _match(self, expr: Expr) -> Expr | None:
+        if isinstance(self.left, sympy.Pow) and isinstance(expr, sympy.Pow):
+            times, rest = divmod(expr.exp, self.left.exp) if expr.exp.is_Integer else (0, 0)
+            if times > 0 and (found := self._assignment(self.left.base, expr.base)) is not None:
+                return rename(self.right, found) ** times * expr.base**rest
+            return None
+        if isinstance(expr, Indexed) and isinstance(self.left, Indexed) and expr.base != self.left.base:
+            return None
+        if expr.func != self.left.func:
+            return None
+        if isinstance(expr, Sum) and len(expr.limits) > len(self.left.limits):
+            return self._part(expr)
+        found = self._assignment(self.left, expr)
+        return None if found is None else rename(self.right, found)
+
+    def _part(self, expr: Sum) -> Expr | None:
+        """A double sum of which an inner sum is the pattern."""
+        for inner in itertools.combinations([limit[0] for limit in expr.limits], len(self.left.limits)):
+            factors = Mul.make_args(expr.function)
+            within = [f for f in factors if any(index in f.free_symbols for index in inner)]
+            found = self._assignment(self.left, resum(Mul(*within), inner))
+            if found is not None:
+                rest = Mul(rename(self.right, found), *(f for f in factors if f not in within))
+                return resum(rest, [limit[0] for limit in expr.limits if limit[0] not in inner])
+        return None
+
+    def _assignment(self, pattern: Expr, expr: Expr) -> Mapping[Expr, Expr] | None:
+        """The indices of ``expr`` that ``pattern``'s free indices stand for."""
+        free = [s for s in expr.free_symbols if is_index(s)]
+        choices = [[s for s in free if axis_of(s) is axis_of(index)] for index in self.indices]
+        for choice in itertools.product(*choices):
+            names = dict(zip(self.indices, choice, strict=True))
+            if rename(pattern, names) == expr:
+                return names
+        return None
+
+
+def rewrite(expr: Expr, rules: Sequence[Rule]) -> Expr:
+    """The canonical form after the rules, used until nothing changes; raises `RecursionError` if they go in circles."""
+    expr = canonical(expr)
+    for _ in range(_ROUNDS):
+        before = expr
+        for rule in rules:
+            expr = canonical(rule(expr))
+        if expr == before:
+            return expr
+    raise RecursionError(f"the rules {[str(rule.left) for rule in rules]} rewrite in circles")
+
+
+def differentiate(expr: Expr, definitions: Sequence[Rule]) -> Expr:
+    """Carry out every `Partial`, all defined quantities expanded first, so that no dependence is overlooked."""
+    partials = sorted(expr.atoms(Partial), key=sympy.default_sort_key)
+    if not partials:
+        return expr
+    done = {p: canonical(rewrite(p.args[0], definitions).diff(p.args[1])) for p in partials}
+    return _replace(expr, done)
+
+
+def _replace(expr: Expr, done: Mapping[Expr, Expr]) -> Expr:
+    if expr in done:
+        return done[expr]
+    return expr.func(*(_replace(part, done) for part in expr.args)) if expr.has(Partial) else expr
+
+
+def vanishes(expr: Expr, rules: Sequence[Rule] = (), definitions: Sequence[Rule] = ()) -> bool:
+    """Whether the expression is 0 for all sizes, given the rules; derivatives are taken of the expanded definitions."""
+    if expr.has(Partial):
+        expr, rules = differentiate(expr, definitions), [*rules, *definitions]
+    expr = rewrite(expr, rules)
+    for _ in range(3):
+        if expr == 0:
+            return True
+        cleared = rewrite(_clear(expr), rules)
+        if cleared == expr:
+            break
+        expr = cleared
+    return not expr.has(Sum, Indexed) and sympy.simplify(elementary(expr)) == 0
+
+
+def elementary(expr: Expr) -> Expr:
+    """The expression with the functions of `fishergeo.special` written out in exp and log."""
+    expr = expr.replace(special.expit, lambda x: 1 / (1 + sympy.exp(-x)))
+    return expr.replace(special.softplus, lambda x: sympy.log(1 + sympy.exp(x)))
+
+
+def _clear(expr: Expr) -> Expr:
+    """The expression times the common denominator of its terms."""
+    powers: dict[Expr, Expr] = {}
+    parts = [Mul(*term).as_powers_dict() for term in terms(expr)]
+    for part in parts:
+        for base, power in part.items():
+            if power.is_number and power < 0 and not base.is_Number:
+                powers[base] = min(power, powers.get(base, power))
+    return normal(sympy.Add(*(Mul(*term, *(b ** (-p) for b, p in powers.items())) for term in terms(expr))))
+
+
+def expand_all(rules: Iterable[Rule]) -> Iterator[Rule]:
+    """The rules with their right sides expanded by the rules before them."""
+    known: list[Rule] = []
+    for rule in rules:
+        known.append(Rule(rule.left, rewrite(rule.right, known)))
+        yield known[-1]
