@@ -71,7 +71,7 @@ def check(value: Any, rng: np.random.Generator | int | None = 0) -> Check:
     return Check(value, tuple(results))
 
 
-def _small(defect: float, scale: float, tolerance: float, what: str) -> str:
+def _small(defect: Any, scale: Any, tolerance: float, what: str) -> str:
     """The evidence text when |defect| <= tolerance·scale; raises `Broken` otherwise, nan included."""
     relative = defect / scale if scale > 0 else defect
     if not relative <= tolerance:

@@ -123,7 +123,7 @@ class GLM:
             raise InputError(f"X has type {X.dtype}: give real numbers")
         X = X.astype(float, copy=False)
         if X.ndim not in (2, 3) or 0 in X.shape:
-            raise InputError(f"X has shape {X.shape}: give (cases, inputs) or (cases, positions, inputs), none empty")
+            raise InputError(f"X has shape {X.shape}: give (cases, inputs) or (cases, positions, inputs), not empty")
         if not isinstance(p, Params):
             raise InputError(
                 f"parameters are a {type(p).__name__}: give Params, e.g. model.init(...) or model.unravel(...)"

@@ -1,10 +1,10 @@
-"""The zoo of normalizers: each is a name and the stages that standardize the inputs, the weights and the summed inputs."""
+"""The zoo of normalizers: each is a name and the stages that standardize inputs, weights and summed inputs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from .axes import Axis, Site
@@ -67,15 +67,15 @@ class Normalizer:
         """Whether the model has a gain g; the plain GLM has none, its weights already scale freely."""
         return bool(self.stages)
 
+    def map_stages(self, change: Callable[[Stage], Stage]) -> Normalizer:
+        """The same normalizer with ``change`` applied to every stage."""
+        sites = (tuple(map(change, stages)) for stages in (self.inputs, self.weight, self.summed))
+        inputs, weight, summed = sites
+        return Normalizer(self.name, inputs, weight, summed, self.source)
+
     def with_eps(self, eps: Any, inside: bool = True) -> Normalizer:
         """The same normalizer with ε = ``eps`` in every stage that divides by a computed σ."""
-
-        def change(stage: Stage) -> Stage:
-            if isinstance(stage, Standardize) and stage.scale is not Scale.NONE:
-                return Standardize(stage.over, center=stage.center, scale=stage.scale, eps=eps, eps_inside=inside)
-            return stage
-
-        return replace(self, **{f: tuple(map(change, getattr(self, f))) for f in ("inputs", "weight", "summed")})
+        return self.map_stages(lambda stage: stage.with_eps(eps, inside) if isinstance(stage, Standardize) else stage)
 
     def minimum(self) -> dict[Axis, int]:
         """The smallest size of each axis at which no stage is degenerate, positions aside."""
@@ -169,7 +169,7 @@ class Normalized:
 
 
 def compose(*normalizers: Normalizer, name: str | None = None) -> Normalizer:
-    """The normalizer with the stages of all ``normalizers``, in their order at each site (inputs, weights, summed inputs)."""
+    """The normalizer with the stages of all ``normalizers``, in their order at each site."""
     return Normalizer(
         name or "+".join(normalizer.name for normalizer in normalizers),
         inputs=sum((normalizer.inputs for normalizer in normalizers), ()),

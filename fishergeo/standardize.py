@@ -82,6 +82,12 @@ class Standardize:
         if self.has_eps:
             yield f"eps={self.eps}" + ("" if self.eps_inside else ", eps_inside=False")
 
+    def with_eps(self, eps: Any, inside: bool = True) -> Standardize:
+        """The same stage with ε = ``eps``; one that divides by nothing is left as it is."""
+        if self.scale is Scale.NONE:
+            return self
+        return Standardize(self.over, center=self.center, scale=self.scale, eps=eps, eps_inside=inside)
+
     @property
     def has_eps(self) -> bool:
         return not (isinstance(self.eps, int | float) and self.eps == 0)

@@ -95,7 +95,7 @@ class Metric(LinearOperator):
         """Left singular vectors (P, P) and singular values (P,) of the root, columns of equal parameters equilibrated."""
         R = self._root()
         if R.shape[1] > R.shape[0]:
-            R = np.linalg.qr(R.T, mode="r").T
+            R = np.asarray(np.linalg.qr(R.T, mode="r")).T
         U, s, _ = np.linalg.svd(R, full_matrices=True)
         return U, np.concatenate([s, np.zeros(R.shape[0] - len(s))])
 

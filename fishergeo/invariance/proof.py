@@ -8,7 +8,7 @@ is an error.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,7 +18,7 @@ import sympy
 from ..axes import Site
 from ..errors import InputError
 from ..normalizers import Normalized, Normalizer
-from ..standardize import Scale, Standardize
+from ..standardize import Scale, Stage, Standardize
 from ..symbolic.indexed import IndexArray, exact, generic_state, generic_value
 from ..symbolic.latex import latex
 from ..symbolic.sums import INDEX, is_zero, normal
@@ -147,16 +147,11 @@ class Run:
         return is_zero(self.after.value.expr - self.expected(self.before.value).expr)
 
 
-def _replace_eps(normalizer: Normalizer, change: Any) -> Normalizer:
-    def stage(s: Any) -> Any:
-        if not (isinstance(s, Standardize) and s.scale is not Scale.NONE and s.has_eps):
-            return s
-        return Standardize(s.over, center=s.center, scale=s.scale, eps=change(s.eps), eps_inside=s.eps_inside)
+def _replace_eps(normalizer: Normalizer, change: Callable[[Any], Any]) -> Normalizer:
+    def stage(s: Stage) -> Stage:
+        return s.with_eps(change(s.eps), s.eps_inside) if isinstance(s, Standardize) and s.has_eps else s
 
-    return Normalizer(
-        normalizer.name,
-        *(tuple(map(stage, stages)) for stages in (normalizer.inputs, normalizer.weight, normalizer.summed)),
-    )
+    return normalizer.map_stages(stage)
 
 
 def _any_eps(normalizer: Normalizer) -> Normalizer:

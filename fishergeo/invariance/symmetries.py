@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -99,11 +100,8 @@ def _intersection(null: Floats, candidates: Floats) -> Floats:
 def _generators(model: GLM) -> Iterator[Generator]:
     moving = [t for t in TRANSFORMATIONS if _moves_weights_only(t) and prove(model.normalizer, t)]
     for transformation in sorted(moving, key=lambda t: -sum(len(p.axes) for p in t.parameters)):  # subgroups after groups
-        yield Generator(
-            transformation.title,
-            f"Â does not change under ${transformation.formula}$",
-            lambda at, t=transformation: _rows(at, _tangents(t, at.params.weight)),
-        )
+        meaning = f"Â does not change under ${transformation.formula}$"
+        yield Generator(transformation.title, meaning, partial(_orbit, transformation))
     if model.family.coupled:
         yield Generator("shared bias shift", "one number added to every logit changes no probability", _bias)
     if model.has_gain:
@@ -135,6 +133,10 @@ def _moves_weights_only(transformation: Transformation) -> bool:
         isinstance(action, Shift) or (isinstance(action, Rescale) and action.sign > 0)
         for action in transformation.actions
     ) and all(action.site is Site.WEIGHT for action in transformation.actions if isinstance(action, Shift | Rescale))
+
+
+def _orbit(transformation: Transformation, at: Linearization) -> Floats:
+    return _rows(at, _tangents(transformation, at.params.weight))
 
 
 def _tangents(transformation: Transformation, W: Floats) -> Floats:

@@ -162,7 +162,7 @@ def _sizes(normalizer: Normalizer, transformation: Transformation) -> Iterator[d
 
 def _values(parameters: tuple[Parameter, ...], size: dict[Axis, int], signed: bool) -> Iterator[tuple[Any, ...]]:
     """Simple parameters: δ = 2 (in one place, 1 elsewhere), γ = 1 (in one place, 0 elsewhere), a swap, a rotation."""
-    choices = []
+    choices: list[list[Any]] = []
     for parameter in parameters:
         if parameter.symbol == "pi":
             order = np.arange(size[Axis.UNIT])
