@@ -21,10 +21,10 @@ from .core import (
     Kind,
     Level,
     Paper,
-    Report,
     Result,
     Verdict,
 )
+from .report import Report
 
 __all__ = [
     "HOLDS",
@@ -45,7 +45,15 @@ __all__ = [
     "check_all",
 ]
 
-_MODULES = ("layer_norm", "layer_norm_metric", "layer_norm_rate", "layer_norm_gain")
+_MODULES = (
+    "layer_norm",
+    "layer_norm_metric",
+    "layer_norm_rate",
+    "layer_norm_gain",
+    "rms_norm",
+    "weight_norm",
+    "batch_norm",
+)
 
 
 def _registry() -> Mapping[str, Claim]:

@@ -5,20 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..axes import Axis, Site
-from ..families import Family, gaussian
-from ..model import GLM, Linearization, Params
-from ..normalizers import Normalized, Normalizer
+from ..normalizers import Normalizer
 from ..transformations import PAPER, Transformation, weight_matrix_rescaling
+from .arrays import at_zero, generic_run, only_unit_j, symbols
 from .core import Condition, Fact, Inconclusive, Level
-
-if TYPE_CHECKING:
-    from ..symbolic.indexed import IndexArray
 
 
 def invariant(
@@ -75,6 +70,24 @@ def exactly(text: str, left: Any, right: Any, level: Level = Level.EXACT) -> Fac
     return Fact(text.format(left=x, right=y), not wrong, level)
 
 
+def identical(text: str, left: Any, right: Any) -> Fact:
+    """That two arrays of expressions in the same symbols are the same expressions; one rational point refutes it."""
+    import sympy
+
+    pairs = [(a, b) for a, b in zip(np.ravel(left), np.ravel(right), strict=True) if sympy.expand(a - b) != 0]
+    if not pairs:
+        return Fact(text, True, Level.IDENTITY)
+    a, b = pairs[0]
+    values = {symbol: sympy.Integer(k * k) for k, symbol in enumerate(sorted(a.free_symbols | b.free_symbols, key=str))}
+    refuted = unequal(
+        f"{text}: refuted, {{left}} is not {{right}} where the symbols are 0, 1, 4, 9, ...",
+        *(side.xreplace(values) for side in (a, b)),
+    )
+    if not refuted:
+        raise Inconclusive(f"{text}: the expressions differ, but not at the point tried")
+    return replace(refuted, true=False)
+
+
 def unequal(text: str, left: Any, right: Any) -> Fact:
     """That two exact numbers differ, as a counterexample needs; the text takes {left} and {right}."""
     same = exactly(text, left, right)
@@ -114,6 +127,20 @@ def eps_condition(normalizer: Normalizer) -> Condition:
     """That the invariance to rescaling needs ε = 0."""
     changed = invariant(normalizer.with_eps(1), weight_matrix_rescaling, expected=False)
     return Condition("ε = 0", replace(changed, text=f"with ε = 1, {changed.text}"))
+
+
+def fails(fact: Fact) -> Fact:
+    """That a statement is wrong: the same computation, with its refutation as the finding."""
+    return replace(fact, true=not fact.true)
+
+
+def gain_column(normalizer: Normalizer) -> Fact:
+    """∂z_i/∂g_j = δ_ij â_i, by differentiating Z = g Â + b."""
+    import sympy
+
+    run, t, step = generic_run(normalizer), sympy.Symbol("t", real=True), only_unit_j().swapaxes(0, 1)
+    g, b = (symbols(name, Site.SUMMED, Axis.UNIT) for name in "gb")
+    return identity("∂z_i/∂g_j = δ_ij â_i", at_zero(run.value * (g + step * t) + b, t) - run.value * step)
 
 
 def table_facts(table: Mapping[Normalizer, str]) -> list[Fact]:
@@ -188,100 +215,3 @@ def _rational_value(expr: Any) -> tuple[str, Any] | None:
             where = ", ".join(f"{size} = {k}" for size, k in sorted(sizes.items(), key=str) if expr.has(size))
             return where + " and small integers", sympy.radsimp(value)
     return None
-
-
-@lru_cache(maxsize=64)
-def generic_run(normalizer: Normalizer) -> Normalized:
-    """A normalizer on inputs x_nd and weights w_hd of any sizes."""
-    from ..symbolic.indexed import generic_state
-
-    state = generic_state()
-    return normalizer(state.X, state.W)
-
-
-def symbols(name: str, site: Site = Site.SUMMED, *axes: Axis) -> IndexArray:
-    """The array of symbols name[n, h] (or [n, d], [h, d]) of any size, varying along ``axes`` if they are given."""
-    from ..symbolic.indexed import generic
-
-    return generic(name, site, axes or None)
-
-
-def only_unit_j() -> IndexArray:
-    """δ_hj along the units, as a factor of weights."""
-    import sympy
-
-    from ..symbolic.indexed import IndexArray
-    from ..symbolic.sums import INDEX, J
-
-    h = INDEX[Axis.UNIT]
-    return IndexArray(sympy.KroneckerDelta(h, J), (h, None))
-
-
-def one_unit() -> IndexArray:
-    """A change δ_hj v_d of the weights of unit j alone."""
-    return only_unit_j() * symbols("v", Site.WEIGHT, Axis.INPUT)
-
-
-def own_and_cross(array: IndexArray) -> tuple[Any, Any]:
-    """What an array linear in `one_unit` says of unit h = j, and of units h ≠ j."""
-    import sympy
-
-    from ..symbolic.sums import INDEX, J, normal
-
-    h = INDEX[Axis.UNIT]
-    return normal(array.expr.xreplace({h: J})), array.expr.xreplace({sympy.KroneckerDelta(h, J): sympy.Integer(0)})
-
-
-def path(normalizer: Normalizer, direction: IndexArray) -> tuple[Normalized, Any]:
-    """A normalizer on the weights W + t·direction, of any sizes, and t."""
-    import sympy
-
-    from ..symbolic.indexed import generic_state
-
-    state, t = generic_state(), sympy.Symbol("t", real=True)
-    return normalizer(state.X, state.W + direction * t), t
-
-
-def at_zero(array: Any, t: Any) -> Any:
-    """The derivative with respect to ``t`` at t = 0 of an index-notation array."""
-    from ..symbolic.indexed import IndexArray
-
-    return IndexArray(array.expr.diff(t).subs(t, 0), array.indices)
-
-
-def moments(run: Normalized) -> tuple[Any, Any]:
-    """μ (None where nothing is centered) and σ of a normalizer with one stage, varying along the units as a row."""
-    (stage,) = run.summed or run.weight
-    turn = (lambda array: array) if run.summed else (lambda array: None if array is None else array.swapaxes(0, 1))
-    return turn(stage.mean), turn(stage.sigma)
-
-
-def rationals(rows: Any) -> Any:
-    """Nested lists of integers or fractions as an object array of exact numbers."""
-    import sympy
-
-    return np.vectorize(sympy.Rational, otypes=[object])(np.asarray(rows, object))
-
-
-def exact_model(normalizer: Normalizer, X: Any, W: Any, gain: Any = 1, bias: Any = 0, family: Family = gaussian) -> Any:
-    """The linearization of a model at exact numbers (its ``mean`` is left out)."""
-    X, W = rationals(X), rationals(W)
-    g, b = (np.array([v] * len(W) if np.ndim(v) == 0 else list(v), object) for v in (rationals(gain), rationals(bias)))
-    normalized = normalizer(X, W)
-    Z = normalized.value * g + b if normalizer.has_gain else normalized.value + b
-    return Linearization(GLM(family, normalizer), Params(W, b, g if normalizer.has_gain else None), normalized, Z, Z)
-
-
-def exact_jacobian(at: Linearization) -> Any:
-    """∂Z/∂parameters (P, N, H) of an exact linearization."""
-    size, units = at.params.size, at.params.units
-    rows = rationals(np.eye(size, dtype=int)).reshape(size, units, -1)
-    D = at.params.inputs
-    return at.jvp(Params(rows[..., :D], rows[..., D], rows[..., D + 1] if at.model.has_gain else None))
-
-
-def exact_gaussian_fisher(at: Linearization) -> Any:
-    """F (P, P) = mean of JᵀJ over the cases, exact: the Fisher matrix of Gaussian outputs with φ = 1."""
-    J = exact_jacobian(at)
-    rows = J.reshape(len(J), -1)
-    return rows @ rows.T / at.cases

@@ -14,22 +14,9 @@ from ..families import Family
 from ..information.matrices import fisher
 from ..model import GLM, Params
 from ..normalizers import Normalizer
+from .arrays import exact_model, generic_run, moments, symbols
 from .core import Condition, Correction, Evidence, Level, Paper, claim, decide
-from .facts import (
-    close,
-    eps_condition,
-    exact_model,
-    exactly,
-    generic_run,
-    identity,
-    invariant,
-    moments,
-    sign_condition,
-    slope,
-    symbols,
-    table_facts,
-    unequal,
-)
+from .facts import close, eps_condition, exactly, identity, invariant, sign_condition, slope, table_facts, unequal
 
 BA = Paper("Ba, Kiros, Hinton", 2016, "Layer Normalization", "1607.06450")
 

@@ -8,21 +8,12 @@ import numpy as np
 
 from .. import families, normalizers
 from .. import transformations as tr
-from ..axes import Axis, Site
+from ..axes import Axis
 from ..families import Family
 from ..normalizers import Normalizer
+from .arrays import exact_jacobian, exact_model, generic_run
 from .core import Condition, Correction, Evidence, Fact, Level, claim, decide
-from .facts import (
-    eps_condition,
-    exact_jacobian,
-    exact_model,
-    exactly,
-    generic_run,
-    identity,
-    invariant,
-    symbols,
-    unequal,
-)
+from .facts import eps_condition, exactly, gain_column, identity, invariant, unequal
 from .layer_norm import BA
 
 _BN, _WN, _LN, _PLAIN = normalizers.batch_norm, normalizers.weight_norm, normalizers.layer_norm, normalizers.identity
@@ -45,7 +36,7 @@ def exact_covariance(family: Family, z: Any) -> Any:
 
 
 def gain_metrics(family: Family, gain: Any) -> tuple[Any, Any]:
-    """E[Cov_ij â_i â_j]/φ and E[Cov_ij]/φ under batch norm, exact: five cases, â_1 = (2, -½, -½, -½, -½), â_2 = ±1 and 0."""
+    """E[Cov_ij â_i â_j]/φ and E[Cov_ij]/φ under batch norm, exact: five cases, â_1 = (2, -½, -½, -½, -½)."""
     at = exact_model(_BN, [[4, 0], [-1, 1], [-1, -1], [-1, 1], [-1, -1]], [[1, 0], [0, 1]], gain=[0, 0])
     a = at.normalized.value
     C = exact_covariance(family, a * np.array(gain, object))
@@ -90,25 +81,9 @@ def batch_norm_gain(normalizer: Normalizer = _BN) -> Evidence:
             r"$ds^2 = \frac12 \delta_g^\top E\big[\mathrm{Cov}[y_i, y_j \mid x]\, \hat a_i \hat "
             r"a_j/\phi^2\big]_{ij} \delta_g$, "
             r"for every normalizer.",
-            (_gain_column(normalizer),),
+            (gain_column(normalizer),),
         ),
     )
-
-
-def _gain_column(normalizer: Normalizer) -> Fact:
-    """∂z_i/∂g_j = δ_ij â_i, by differentiating Z = g Â + b."""
-    import sympy
-
-    from ..symbolic.indexed import IndexArray
-    from ..symbolic.sums import INDEX, J
-    from .facts import at_zero, only_unit_j
-
-    run, t = generic_run(normalizer), sympy.Symbol("t", real=True)
-    step = only_unit_j().swapaxes(0, 1)
-    g, b = (symbols(name, Site.SUMMED, Axis.UNIT) for name in "gb")
-    Z = run.value * (g + step * t) + b
-    expected = IndexArray(run.value.expr * sympy.KroneckerDelta(INDEX[Axis.UNIT], J), Z.indices)
-    return identity("∂z_i/∂g_j = δ_ij â_i", at_zero(Z, t) - expected)
 
 
 @claim(
@@ -123,7 +98,7 @@ def weight_norm_gain(normalizer: Normalizer = _WN) -> Evidence:
     run, plain = generic_run(normalizer), generic_run(_PLAIN)
     unit = generic_run(_WN).What
     return decide(
-        _gain_column(normalizer),
+        gain_column(normalizer),
         identity(
             f"∂z_i along w_i/‖w_i‖ in the plain model equals ∂z_i/∂g_i under {normalizer.title}, so the two metrics are "
             "identical, and it gains no robustness there",

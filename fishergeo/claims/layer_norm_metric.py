@@ -11,22 +11,20 @@ from ..axes import Axis, Site
 from ..information.matrices import fisher, per_unit_fisher
 from ..model import GLM, Params
 from ..normalizers import Normalizer
-from .core import Correction, Evidence, Fact, claim, decide
-from .facts import (
+from .arrays import (
     at_zero,
     exact_gaussian_fisher,
     exact_jacobian,
     exact_model,
-    exactly,
     generic_run,
-    identity,
-    measured,
     moments,
     one_unit,
     own_and_cross,
     path,
     symbols,
 )
+from .core import Correction, Evidence, Fact, claim, decide
+from .facts import exactly, identity, measured
 from .layer_norm import BA, densities, random_model
 
 _BN, _WN, _LN, _PLAIN = normalizers.batch_norm, normalizers.weight_norm, normalizers.layer_norm, normalizers.identity

@@ -11,18 +11,9 @@ from .. import families, normalizers
 from .. import transformations as tr
 from ..axes import Site
 from ..model import Params
+from .arrays import exact_gaussian_fisher, exact_model, generic_run, only_unit_j, rationals, symbols
 from .core import Correction, Evidence, Level, claim, decide
-from .facts import (
-    exact_gaussian_fisher,
-    exact_model,
-    exactly,
-    generic_run,
-    identity,
-    only_unit_j,
-    rationals,
-    slope,
-    symbols,
-)
+from .facts import exactly, identity, slope
 from .layer_norm import BA, random_model
 
 _BN, _WN, _LN = normalizers.batch_norm, normalizers.weight_norm, normalizers.layer_norm
