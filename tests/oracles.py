@@ -39,9 +39,14 @@ def count(t: Any, axis: Any) -> int:
 
 def over_root(c: Any, axis: Any, eps: tuple[Any, bool], norm: bool = False) -> Any:
     """c/σ with σ the root mean square of c (or its Euclidean norm); ε inside or outside the root."""
-    value, inside = eps
+    value, inside = number(eps[0], c), eps[1]
     square = (c * c).sum(axis=axis, keepdims=True) / (1 if norm else count(c, axis))
     return c / (np.sqrt(square + value) if inside else np.sqrt(square) + value)
+
+
+def number(value: Any, like: Any) -> Any:
+    """Given numbers as they are, or as Decimals beside an array of Decimals."""
+    return decimals(value) if like.dtype == object else np.asarray(value)
 
 
 def same(t: Any, eps: Any) -> Any:
@@ -77,7 +82,7 @@ def forward(name: str, eps: tuple[Any, bool] = (0, True)) -> Forward:
 
 def frozen(mean: Any, var: Any) -> Forward:
     """Batch norm at inference, with one mean and one variance for each unit."""
-    return lambda X, W, shift=0: (X @ W.T + shift - np.asarray(mean)) / np.sqrt(np.asarray(var))
+    return lambda X, W, shift=0: (X @ W.T + shift - number(mean, X)) / np.sqrt(number(var, X))
 
 
 def standardize(t: Any, layout: str, over: str, center: bool, divide: str, eps: tuple[Any, bool] = (0, True)) -> Any:
