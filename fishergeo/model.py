@@ -110,9 +110,9 @@ class GLM:
             mean = self.family.mean(Z)
         bad = ~(np.isfinite(Z) & np.isfinite(mean))
         if bad.any():
-            n = int(np.argwhere(bad)[0][0])
+            at = tuple(np.argwhere(bad)[0])
             raise InputError(
-                f"{self.family.name}: case {n} has natural parameter {Z[bad].flat[0]:.4g} and mean {mean[bad].flat[0]:.4g}; "
+                f"{self.family.name}: case {at[0]} has natural parameter {Z[at]:.4g} and mean {mean[at]:.4g}; "
                 "shrink the weights, or normalize the inputs"
             )
         return Linearization(self, p, normalized, Z, mean)

@@ -16,6 +16,7 @@ import enum
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -158,15 +159,18 @@ class Frozen:
     def __call__(self, t: Array, layout: tuple[Axis, ...], who: str = "Frozen") -> Standardized:
         if isinstance(t.shape[-1], int) and self.units not in (None, t.shape[-1]):
             raise InputError(f"{who} got H={t.shape[-1]} units but statistics of {self.units}: give one for each unit")
-        numbers = isinstance(t, np.ndarray) and t.dtype.kind in "fc"
-        mean, var = (
-            t.given(symbol, value)
-            if np.ndim(value) and hasattr(t, "given")
-            else np.asarray(value, None if numbers else object)
-            for symbol, value in (("m", self.mean), ("v", self.var))
-        )
-        sigma = root(var + self.eps)
+        mean, var, eps = (self._as(t, symbol) for symbol in ("mean", "var", "eps"))
+        sigma = root(var + eps)
         return Standardized((t - mean) / sigma, mean, sigma, (), 1, 1, 1, frozen=True)
+
+    def _as(self, t: Array, field: str) -> Array:
+        """A statistic in the number system of ``t``: floats, exact rationals, or a symbol for each unit."""
+        value = getattr(self, field)
+        if isinstance(t, np.ndarray) and t.dtype.kind in "fc":
+            return np.asarray(value, dtype=float)
+        if np.ndim(value) and hasattr(t, "given"):
+            return t.given(field, value)
+        return np.vectorize(Fraction, otypes=[object])(value)
 
 
 Stage = Standardize | Frozen
@@ -199,11 +203,13 @@ class Standardized:
 
 def root(x: Array) -> Array:
     """Square root of a NumPy array, of an object array of exact numbers, or of an array with its own ``sqrt``."""
-    if isinstance(x, np.ndarray) and x.dtype == object:
+    if hasattr(x, "sqrt"):
+        return x.sqrt()
+    if np.asarray(x).dtype.kind == "O":
         import sympy
 
         return np.asarray(np.frompyfunc(sympy.sqrt, 1, 1)(x), object)
-    return x.sqrt() if hasattr(x, "sqrt") else np.sqrt(x)
+    return np.sqrt(x)
 
 
 def _refuse_constant(

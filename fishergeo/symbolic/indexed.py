@@ -95,7 +95,7 @@ class IndexArray:
     def given(self, symbol: str, values: Any) -> IndexArray:
         """Given numbers, one for each unit, as a generic symbol along the last axis."""
         index = self.indices[-1]
-        return IndexArray(sympy.IndexedBase(symbol, positive=symbol == "v", real=True)[index], (None, index))
+        return IndexArray(sympy.IndexedBase(symbol, positive=symbol == "var", real=True)[index], (None, index))
 
 
 def exact(value: Any) -> Any:
