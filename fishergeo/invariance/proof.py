@@ -23,6 +23,7 @@ from ..symbolic.indexed import IndexArray, exact, generic_state, generic_value
 from ..symbolic.latex import latex
 from ..symbolic.sums import INDEX, is_zero, normal
 from ..transformations import State, Transformation
+from .opaque import LETTERS, with_any_sigma
 from .witness import Witness, changes_somewhere, search
 
 
@@ -105,8 +106,8 @@ def _prove(normalizer: Normalizer, transformation: Transformation) -> Verdict:
 
 
 def _confirm(normalizer: Normalizer, transformation: Transformation) -> Verdict | None:
-    run = Run.of(_any_eps(normalizer), transformation)
-    if not run.invariant:
+    run = _invariant_run(_any_eps(normalizer), transformation)
+    if run is None:
         return None
     conditions, sign = _conditions(normalizer, transformation)
     return Verdict(normalizer, transformation, True, conditions, tuple(_steps(run)), sign=sign)
@@ -128,14 +129,25 @@ class Run:
     factors: tuple[Any, ...]  # the rescaling factors δ
 
     @classmethod
-    def of(cls, normalizer: Normalizer, transformation: Transformation, signed: bool = False) -> Run:
+    def of(
+        cls,
+        normalizer: Normalizer,
+        transformation: Transformation,
+        signed: bool = False,
+        any_sigma: tuple[int, ...] = (),
+    ) -> Run:
+        """``signed`` leaves out δ > 0; the stages ``any_sigma`` divide by any ρ > 0 before and any ϱ > 0 after."""
         start = generic_state()
         parameters = transformation.parameters
         earlier = [[p.symbol for p in parameters[:k]].count(q.symbol) for k, q in enumerate(parameters)]
         values = [generic_value(p, "prime" * n, signed) for p, n in zip(parameters, earlier, strict=True)]
         moved = transformation.act(start, values)
         factors = tuple(v.expr for p, v in zip(parameters, values, strict=True) if p.positive)
-        return cls(start, moved, normalizer(start.X, start.W), normalizer(moved.X, moved.W, moved.shift), factors)
+        first, second = (with_any_sigma(normalizer, any_sigma, variant) for variant in ("", "var"))
+        before, after = first(start.X, start.W), second(moved.X, moved.W, moved.shift)
+        done = zip(_stages(before), _stages(after), strict=True)
+        factors += tuple(b.sigma.expr / a.sigma.expr for k, (b, a) in enumerate(done) if k in any_sigma)
+        return cls(start, moved, before, after, factors)
 
     def expected(self, array: IndexArray) -> IndexArray:
         """``array`` with its units in the order that the transformation leaves them in."""
@@ -145,6 +157,19 @@ class Run:
     @property
     def invariant(self) -> bool:
         return is_zero(self.after.value.expr - self.expected(self.before.value).expr)
+
+
+def _invariant_run(normalizer: Normalizer, transformation: Transformation, signed: bool = False) -> Run | None:
+    """A run that proves invariance: with every σ as it is, else with some σ any numbers > 0, for later stages to undo."""
+    computed = [k for k, (_, s) in enumerate(normalizer.stages) if s.scale is not Scale.NONE and s.over]
+    most = min(max(len(computed) - 1, 0), len(LETTERS))  # the last σ has no later stage to undo it
+    choices = itertools.chain.from_iterable(itertools.combinations(computed, n) for n in range(most + 1))
+    runs = (Run.of(normalizer, transformation, signed, choice) for choice in choices)
+    return next((run for run in runs if run.invariant), None)
+
+
+def _stages(normalized: Normalized) -> tuple[Any, ...]:
+    return (*normalized.inputs, *normalized.weight, *normalized.summed)
 
 
 def _replace_eps(normalizer: Normalizer, change: Callable[[Any], Any]) -> Normalizer:
@@ -168,7 +193,7 @@ def _conditions(normalizer: Normalizer, transformation: Transformation) -> tuple
     found: list[str] = []
     sign = None
     if any(p.positive for p in transformation.parameters):
-        if Run.of(_any_eps(normalizer), transformation, signed=True).invariant:
+        if _invariant_run(_any_eps(normalizer), transformation, signed=True):
             found.append("δ ≠ 0")
         else:
             found.append("δ > 0")
@@ -178,7 +203,7 @@ def _conditions(normalizer: Normalizer, transformation: Transformation) -> tuple
     computed = [s for _, s in normalizer.stages if isinstance(s, Standardize) and s.scale is not Scale.NONE]
     if any(not s.has_eps for s in computed):
         epsilon = sympy.Symbol("epsilon", positive=True)
-        if not Run.of(normalizer.with_eps(epsilon), transformation).invariant:
+        if not _invariant_run(normalizer.with_eps(epsilon), transformation):
             found.append("ε = 0")
         found.append("σ > 0")
     return tuple(found), sign
