@@ -8,6 +8,7 @@ import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import sympy
 from ..axes import Axis
 from ..errors import InputError
 from ..normalizers import Normalizer
+from ..standardize import Stage, Standardize
 from ..symbolic.indexed import exact
 from ..symbolic.latex import matrix
 from ..transformations import Parameter, State, Transformation
@@ -97,21 +99,30 @@ def search(normalizer: Normalizer, transformation: Transformation, signed: bool 
 
 
 def changes_somewhere(normalizer: Normalizer, transformation: Transformation) -> bool:
-    """Whether Â changes on random models of a few sizes; a hint, not a decision."""
+    """Whether Â changes on random models of a size that degenerates nowhere; a hint, not a decision."""
     rng = np.random.default_rng(0)
-    sizes = [size for size in _sizes(normalizer, transformation) if size[Axis.INPUT] > 1][:3]
+    *_, size = _sizes(normalizer, transformation)
+    N, D, H = (size[axis] for axis in (Axis.SAMPLE, Axis.INPUT, Axis.UNIT))
     return any(
-        _changes(normalizer, transformation, (*_draw(size, rng), values))
-        for size in sizes
+        _changes(normalizer, transformation, (rng.normal(size=(N, D)), rng.normal(size=(H, D)), values))
         for values in _values(transformation.parameters, size, signed=False)
-        for _ in range(2)
     )
+
+
+@lru_cache(maxsize=256)
+def _floating(normalizer: Normalizer) -> Normalizer:
+    """With ε as a float, so that floats stay floats."""
+
+    def stage(s: Stage) -> Stage:
+        return s.with_eps(float(s.eps), s.eps_inside) if isinstance(s, Standardize) and s.has_eps else s
+
+    return normalizer.map_stages(stage)
 
 
 def _changes(normalizer: Normalizer, transformation: Transformation, candidate: _Candidate) -> bool:
     X, W, values = candidate
     with np.errstate(all="ignore"):
-        pair = _evaluate(normalizer, transformation, State(X, W), values, float)
+        pair = _evaluate(_floating(normalizer), transformation, State(X, W), values, float)
     return pair is not None and bool((np.abs(pair[0] - pair[1]) > 1e-9).any())
 
 
