@@ -1,0 +1,232 @@
+"""Verdicts: proofs and counterexamples against plain formulas at random points and in exact arithmetic."""
+
+from __future__ import annotations
+
+import itertools
+
+import contracts
+import numpy as np
+import oracles
+import pytest
+from cases import CASES, PLAIN, SIZES, composed, each_case, each_transformation, frozen_per_unit, random_composition
+
+import fishergeo as fg
+from fishergeo.invariance.proof import prove
+from fishergeo.transformations import PAPER, TRANSFORMATIONS
+
+LEAST = 10  # what a person can check by hand: no more numbers than this in a witness's X, and in its W
+
+# Ba, Kiros, Hinton 2016, table 1; Zhang, Sennrich 2019, table 1 (row RMSNorm): in the order of PAPER
+TABLE_1 = {"batch_norm": "101110", "weight_norm": "101000", "layer_norm": "110101", "rms_norm": "100101"}
+
+
+@pytest.mark.parametrize(("name", "row"), TABLE_1.items())
+def test_table_of_the_papers(name, row):
+    assert [t.name for t in PAPER] == [
+        "weight_matrix_rescaling",
+        "weight_matrix_recentering",
+        "weight_vector_rescaling",
+        "dataset_rescaling",
+        "dataset_recentering",
+        "case_rescaling",
+    ]
+    assert "".join(str(int(prove(getattr(fg, name), t).invariant)) for t in PAPER) == row
+
+
+def test_every_transformation_has_its_own_oracle():
+    assert set(oracles.MOVES) == {t.name for t in TRANSFORMATIONS}
+
+
+def test_every_normalizer_has_its_own_oracle():
+    assert set(oracles.FORMULAS) == {case.normalizer.name for case in PLAIN}
+
+
+@each_transformation()
+@each_case()
+def test_verdict_with_its_proof_or_witness(case, transformation, rng):
+    """At random points of three sizes the output stays where a proof says so; else the witness is a real one."""
+    units = SIZES[2] if case.name == "frozen-per-unit" else None
+    for N, D, H in ((7, 4, 3), (4, 6, 5), (9, 3, 4)):
+        verdict = contracts.verdict_is_the_oracle(case, transformation, rng, sizes=(N, D, units or H))
+    if verdict.invariant:
+        assert verdict.witness is None
+        assert verdict.steps
+    else:
+        assert not verdict.conditions
+        contracts.witness_is_real(case, transformation, verdict.witness)
+        assert verdict.witness.X.size <= LEAST
+        assert verdict.witness.W.size <= LEAST
+
+
+@each_transformation()
+@each_case()
+def test_sign_condition(case, transformation, rng):
+    """δ > 0 is a condition exactly where δ < 0 changes the output, and then it carries a counterexample."""
+    verdict = prove(case.normalizer, transformation)
+    if not verdict.invariant or not any(p.positive for p in transformation.parameters):
+        assert verdict.sign is None
+        assert not any("δ" in condition for condition in verdict.conditions)
+        return
+    kept = oracles.invariant(case.forward, transformation.name, rng, sign=-1)
+    assert ("δ ≠ 0" if kept else "δ > 0") in verdict.conditions
+    if not kept:
+        contracts.witness_is_real(case, transformation, verdict.sign)
+
+
+@each_transformation()
+@each_case(PLAIN)
+def test_eps_condition(case, transformation):
+    """ε = 0 is a condition exactly where ε > 0 breaks the invariance: it breaks rescalings and leaves recenterings."""
+    exact = prove(case.normalizer, transformation)
+    for inside in (True, False):
+        regularized = prove(case.normalizer.with_eps(0.125, inside), transformation)
+        if not exact.invariant:
+            assert not regularized.invariant
+            continue
+        assert ("ε = 0" in exact.conditions) == (not regularized.invariant)
+        assert "ε = 0" not in regularized.conditions
+        rescales = any(p.positive for p in transformation.parameters)
+        divides = case.normalizer != case.normalizer.with_eps(1.0)
+        assert regularized.invariant == (not (rescales and divides))
+
+
+@each_case(PLAIN)
+def test_sigma_condition(case):
+    """σ > 0 is a condition exactly where a computed σ divides."""
+    divides = case.normalizer != case.normalizer.with_eps(1.0)
+    for transformation in TRANSFORMATIONS:
+        verdict = prove(case.normalizer, transformation)
+        if verdict.invariant:
+            assert ("σ > 0" in verdict.conditions) == divides
+
+
+# --- compositions: what centring one array makes invisible in the next -----------------------------------------------
+
+CENTRED_INPUTS = {"inputs": [("d", True, "nothing")]}
+CENTRED_WEIGHTS = {"weight": [("d", True, "nothing")]}
+WEIGHTS_CENTRED_OVER_UNITS = {"weight": [("h", True, "nothing")]}
+STANDARDIZED_DATA = {"inputs": [("n", True, "std")]}
+
+COMPOSITIONS = [
+    # weights centred along the inputs do not see a constant added to all features of a case, and the other way round
+    (CENTRED_WEIGHTS, "case_constant_shift", True),
+    (CENTRED_WEIGHTS, "weight_constant_shift", True),
+    (CENTRED_WEIGHTS, "dataset_recentering", False),
+    (CENTRED_WEIGHTS, "weight_matrix_recentering", False),
+    (CENTRED_INPUTS, "weight_constant_shift", True),
+    (CENTRED_INPUTS, "case_constant_shift", True),
+    (CENTRED_INPUTS, "case_recentering", False),
+    (CENTRED_INPUTS, "weight_matrix_recentering", False),
+    # weights centred over the units do not see the same vector added to all of them
+    (WEIGHTS_CENTRED_OVER_UNITS, "weight_matrix_recentering", True),
+    (WEIGHTS_CENTRED_OVER_UNITS, "weight_constant_shift", False),
+    (WEIGHTS_CENTRED_OVER_UNITS, "case_constant_shift", False),
+    # data standardized over the cases
+    (STANDARDIZED_DATA, "dataset_rescaling", True),
+    (STANDARDIZED_DATA, "dataset_recentering", True),
+    (STANDARDIZED_DATA, "feature_rescaling", True),
+    (STANDARDIZED_DATA, "case_rescaling", False),
+    (STANDARDIZED_DATA, "weight_matrix_rescaling", False),
+    # a later stage cannot bring back what an earlier one made invisible, and adds its own
+    ({**CENTRED_WEIGHTS, "summed": [("h", True, "std")]}, "case_constant_shift", True),
+    ({**CENTRED_WEIGHTS, "summed": [("h", True, "std")]}, "weight_matrix_recentering", True),
+    ({**CENTRED_INPUTS, "summed": [("h", False, "std")]}, "case_rescaling", True),
+    ({**CENTRED_INPUTS, "summed": [("n", True, "std")]}, "case_rescaling", False),
+    ({**CENTRED_INPUTS, "summed": [("n", True, "std")]}, "weight_vector_rescaling", True),
+    ({**STANDARDIZED_DATA, "summed": [("h", True, "std")]}, "feature_rescaling", True),
+    ({**STANDARDIZED_DATA, "summed": [("h", True, "std")]}, "case_rescaling", False),
+    # an order that matters: rescaled rows survive a later mixing along the units or not
+    ({"weight": [("d", False, "norm"), ("h", True, "nothing")]}, "weight_vector_rescaling", True),
+    ({"weight": [("h", True, "nothing"), ("d", False, "norm")]}, "weight_vector_rescaling", False),
+    ({"weight": [("h", True, "nothing"), ("d", False, "norm")]}, "weight_matrix_recentering", True),
+    ({"weight": [("d", False, "norm"), ("h", True, "nothing")]}, "weight_matrix_recentering", False),
+]
+
+
+@pytest.mark.parametrize(("sites", "name", "invariant"), COMPOSITIONS, ids=[f"{s}-{n}" for s, n, _ in COMPOSITIONS])
+def test_what_centring_makes_invisible(sites, name, invariant, rng):
+    case = composed("composition", **sites)
+    transformation = next(t for t in TRANSFORMATIONS if t.name == name)
+    verdict = contracts.verdict_is_the_oracle(case, transformation, rng)
+    assert verdict.invariant == invariant
+    if not invariant:
+        contracts.witness_is_real(case, transformation, verdict.witness)
+
+
+@each_transformation()
+def test_compositions_of_the_zoo(transformation, rng):
+    """`compose` runs all stages in turn: input standardization, weight norm, then batch or layer norm."""
+    for parts in (
+        (fg.input_standardization, fg.weight_norm, fg.batch_norm),
+        (fg.input_layer_norm, fg.weight_standardization, fg.layer_norm),
+        (fg.weight_norm, fg.centered_weight_norm, fg.mean_only_batch_norm, fg.rms_norm),
+    ):
+        forms = [oracles.FORMULAS[part.name] for part in parts]
+
+        def forward(X, W, shift=0, forms=forms):
+            none = (0, True)
+            for inputs, weight, _ in forms:
+                X, W = inputs(X, none), weight(W, none)
+            A = X @ W.T + shift
+            for _, _, summed in forms:
+                A = summed(A, none)
+            return A
+
+        case = contracts.Case("composed", fg.compose(*parts), forward)
+        contracts.verdict_is_the_oracle(case, transformation, rng)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_random_compositions(seed):
+    """150 random normalizers, two random transformations each: never undecided, and decided as the numbers show."""
+    rng = np.random.default_rng(1000 + seed)
+    case = random_composition(rng, f"composition-{seed}", eps=(0, 0, 0, 0.5))
+    for k in rng.permutation(len(TRANSFORMATIONS))[:2]:
+        transformation = TRANSFORMATIONS[k]
+        verdict = contracts.verdict_is_the_oracle(case, transformation, rng)
+        if not verdict.invariant:
+            contracts.witness_is_real(case, transformation, verdict.witness)
+
+
+# --- what a verdict shows -------------------------------------------------------------------------------------------
+
+
+def test_verdict_is_its_truth_value_and_says_its_conditions():
+    yes, no = prove(fg.layer_norm, fg.case_rescaling), prove(fg.layer_norm, fg.dataset_recentering)
+    assert yes
+    assert not no
+    assert yes.conditions == ("δ > 0", "ε = 0", "σ > 0")
+    assert "invariant for all sizes if δ > 0, ε = 0, σ > 0" in repr(yes)
+    assert "not invariant" in repr(no) and "becomes" in repr(no)
+    assert yes.latex().startswith(r"\begin{aligned}")
+    assert r"\to" in no.latex()
+
+
+def test_steps_follow_the_quantities_of_the_forward_pass():
+    steps = prove(fg.batch_norm, fg.dataset_recentering).steps
+    assert [s.quantity for s in steps][:2] == [r"x_{n d}", r"w_{h d}"]
+    assert steps[-1].reason == "unchanged"
+    reasons = {s.quantity: s.reason for s in steps}
+    assert reasons[r"x_{n d}"] == "shifted"
+    assert reasons[r"w_{h d}"] == "unchanged"
+    assert reasons[r"\sigma(a)"] == "unchanged"
+
+
+def test_permuted_units_carry_their_statistics():
+    """Frozen batch norm follows a permutation with statistics shared by all units, not with its own for each unit."""
+    assert not prove(frozen_per_unit(3).normalizer, fg.unit_permutation)
+    assert prove(fg.frozen_batch_norm(1, 4), fg.unit_permutation)
+
+
+def test_cases_cover_eps_at_both_places():
+    assert {(s.eps, s.eps_inside) for c in CASES for _, s in c.normalizer.stages if getattr(s, "has_eps", False)} >= {
+        (0.125, True),
+        (0.25, False),
+    }
+
+
+def test_witness_is_minimal_for_the_plain_model():
+    """One case, one input, one unit suffice wherever no statistic is computed."""
+    for transformation, (symbol, *_) in itertools.product(TRANSFORMATIONS, [("δ",), ("γ",)]):
+        if oracles.MOVES[transformation.name][0].startswith(symbol):
+            assert prove(fg.identity, transformation).witness.sizes == {"N": 1, "D": 1, "H": 1}
