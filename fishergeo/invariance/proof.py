@@ -161,9 +161,13 @@ class Run:
 
 def _invariant_run(normalizer: Normalizer, transformation: Transformation, signed: bool = False) -> Run | None:
     """A run that proves invariance: with every σ as it is, else with some σ any numbers > 0, for later stages to undo."""
+    if (run := Run.of(normalizer, transformation, signed)).invariant:
+        return run
     computed = [k for k, (_, s) in enumerate(normalizer.stages) if s.scale is not Scale.NONE and s.over]
-    most = min(max(len(computed) - 1, 0), len(LETTERS))  # the last σ has no later stage to undo it
-    choices = itertools.chain.from_iterable(itertools.combinations(computed, n) for n in range(most + 1))
+    if len(computed) < 2 or changes_somewhere(normalizer, transformation, signed):
+        return None
+    sizes = range(1, min(len(computed) - 1, len(LETTERS)) + 1)  # the last σ has no later stage to undo it
+    choices = itertools.chain.from_iterable(itertools.combinations(computed, n) for n in sizes)
     runs = (Run.of(normalizer, transformation, signed, choice) for choice in choices)
     return next((run for run in runs if run.invariant), None)
 

@@ -98,23 +98,25 @@ def search(normalizer: Normalizer, transformation: Transformation, signed: bool 
     return None
 
 
-def changes_somewhere(normalizer: Normalizer, transformation: Transformation) -> bool:
+def changes_somewhere(normalizer: Normalizer, transformation: Transformation, signed: bool = False) -> bool:
     """Whether Â changes on random models of a size that degenerates nowhere; a hint, not a decision."""
     rng = np.random.default_rng(0)
     *_, size = _sizes(normalizer, transformation)
     N, D, H = (size[axis] for axis in (Axis.SAMPLE, Axis.INPUT, Axis.UNIT))
     return any(
         _changes(normalizer, transformation, (rng.normal(size=(N, D)), rng.normal(size=(H, D)), values))
-        for values in _values(transformation.parameters, size, signed=False)
+        for values in _values(transformation.parameters, size, signed)
     )
 
 
 @lru_cache(maxsize=256)
 def _floating(normalizer: Normalizer) -> Normalizer:
-    """With ε as a float, so that floats stay floats."""
+    """With ε as a float, so that floats stay floats; a symbol becomes 1/2."""
 
     def stage(s: Stage) -> Stage:
-        return s.with_eps(float(s.eps), s.eps_inside) if isinstance(s, Standardize) and s.has_eps else s
+        if not (isinstance(s, Standardize) and s.has_eps):
+            return s
+        return s.with_eps(0.5 if getattr(s.eps, "free_symbols", None) else float(s.eps), s.eps_inside)
 
     return normalizer.map_stages(stage)
 
