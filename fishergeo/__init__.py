@@ -35,7 +35,7 @@ _MODULES = {
     "information.matrices": "fisher per_unit_fisher kfac empirical_fisher monte_carlo_fisher",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
-_PACKAGES = ("datasets",)
+_PACKAGES = ("claims", "datasets")
 
 __all__ = sorted([*_HOME, *_PACKAGES, "__version__"])
 

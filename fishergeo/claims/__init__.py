@@ -53,6 +53,11 @@ _MODULES = (
     "rms_norm",
     "weight_norm",
     "batch_norm",
+    "optimization",
+    "standardization",
+    "norm_growth",
+    "equilibrium",
+    "geometry",
 )
 
 

@@ -132,8 +132,8 @@ def scaling(normalizer: Normalizer = _BN) -> Evidence:
 
 @claim(
     "BN-eps",
-    IOFFE,
-    r"algorithm 1, the constant $\epsilon$",
+    None,
+    r"no single source, on $\epsilon$ of algorithm 1 of Ioffe, Szegedy 2015",
     r"$\mathrm{BN}_{c^2\epsilon}(c a) = \mathrm{BN}_\epsilon(a)$ for $c > 0$: with $\epsilon > 0$ the invariances "
     r"to centering "
     r"survive, those to scaling do not, and $\mathrm{BN}_\epsilon(ca) = c \sqrt{\frac{\sigma^2 + \epsilon}{c^2 "

@@ -38,6 +38,12 @@ _LEVELS = {
 }
 
 
+def listed(parts: Iterable[str]) -> str:
+    """The parts as a list in prose: a, b and c."""
+    *most, last = [*parts] or [""]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 class Kind(enum.Enum):
     """The three outcomes of a check."""
 
@@ -54,7 +60,7 @@ class Verdict:
     conditions: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return " ".join([self.kind.value, ", ".join(self.conditions)]).strip()
+        return " ".join([self.kind.value, listed(self.conditions)]).strip()
 
 
 HOLDS = Verdict(Kind.HOLDS)
@@ -154,25 +160,26 @@ class Paper:
     arxiv: str
 
     def __str__(self) -> str:
-        return f"{self.authors} {self.year}" + (f", arXiv {self.arxiv}" if self.arxiv else "")
+        return f"{self.authors} {self.year}, arXiv {self.arxiv}"
 
 
 @dataclass(frozen=True)
 class Claim:
     """A statement of the literature, in its source's symbols (LaTeX between dollars), and the check that decides it.
 
-    ``check`` takes the objects that the statement is about as keywords, with those of the statement as defaults.
+    ``paper`` is None for what no single source states.  ``check`` takes the objects that the statement is about as
+    keywords, with those of the statement as defaults.
     """
 
     id: str
-    paper: Paper
+    paper: Paper | None
     place: str
     statement: str
     check: Callable[..., Evidence] = field(repr=False)
 
     @property
     def source(self) -> str:
-        return f"{self.paper}, {self.place}" if self.place else str(self.paper)
+        return ", ".join(str(part) for part in (self.paper, self.place) if part)
 
     def run(self, **variant: Any) -> Result:
         """Run the check, on the statement or on a ``variant`` of it; raises `Inconclusive` where it decides nothing."""
@@ -182,7 +189,7 @@ class Claim:
             raise Inconclusive(f"{self.id}: {error}") from None
 
 
-def claim(id: str, paper: Paper, place: str, statement: str) -> Callable[[Callable[..., Evidence]], Claim]:
+def claim(id: str, paper: Paper | None, place: str, statement: str) -> Callable[[Callable[..., Evidence]], Claim]:
     """Make the decorated check a `Claim`."""
     return lambda check: Claim(id, paper, place, statement, check)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..axes import Axis, Site
 from ..normalizers import Normalizer
 from ..transformations import PAPER, Transformation, weight_matrix_rescaling
 from .arrays import at_zero, generic_run, only_unit_j, symbols
-from .core import Condition, Fact, Inconclusive, Level
+from .core import Condition, Fact, Inconclusive, Level, listed
 
 
 def invariant(
@@ -28,16 +28,11 @@ def invariant(
     wrong = [verdict for verdict in verdicts if bool(verdict) != expected]
     if wrong:
         return Fact(repr(wrong[0]), False, Level.PROVED if wrong[0] else Level.EXACT)
-    names = f"{_listed(m.title for m in methods)} under {_listed(change.title for change in changes)}"
+    names = f"{listed(m.title for m in methods)} under {listed(change.title for change in changes)}"
     if expected:
         return Fact(f"{names}: invariant, proved for all sizes", True, Level.PROVED)
     such = ", such as" if len(verdicts) > 1 else ":"
     return Fact(f"{names}: not invariant{such} {verdicts[0].witness}", True, Level.EXACT)
-
-
-def _listed(names: Iterable[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def identity(text: str, *arrays: Any) -> Fact:
@@ -78,9 +73,11 @@ def identical(text: str, left: Any, right: Any) -> Fact:
     if not pairs:
         return Fact(text, True, Level.IDENTITY)
     a, b = pairs[0]
-    values = {symbol: sympy.Integer(k * k) for k, symbol in enumerate(sorted(a.free_symbols | b.free_symbols, key=str))}
+    values = {
+        symbol: sympy.Integer(k * k) for k, symbol in enumerate(sorted(a.free_symbols | b.free_symbols, key=str), 1)
+    }
     refuted = unequal(
-        f"{text}: refuted, {{left}} is not {{right}} where the symbols are 0, 1, 4, 9, ...",
+        f"{text}: refuted, {{left}} is not {{right}} where the symbols are 1, 4, 9, ...",
         *(side.xreplace(values) for side in (a, b)),
     )
     if not refuted:

@@ -146,6 +146,7 @@ def conclusion(shift: tr.Transformation = tr.case_recentering) -> Evidence:
             r"> 0$, and "
             r"to shifting its summed inputs, $a_n \to a_n + \gamma_n 1$; not to shifting the case, $x_n \to x_n + c_n$.",
             (invariant(_LN, (tr.case_rescaling, tr.summed_input_shift)),),
+            also=(invariant(_LN, tr.case_constant_shift, expected=False),),
         ),
     )
 
@@ -262,7 +263,7 @@ def mean_and_variance(order: int = 1) -> Evidence:
     return decide(*facts, also=also)
 
 
-@claim("LN-10-c", BA, "section 5.2.1", r"In eq. (10), $c(\cdot)$ is the log partition function.")
+@claim("LN-10-c", BA, "eq. (10)", r"In eq. (10), $c(\cdot)$ is the log partition function.")
 def log_partition(family: Family = families.bernoulli) -> Evidence:
     import sympy
 

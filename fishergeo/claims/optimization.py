@@ -73,9 +73,8 @@ def curvature_along_gradient(y: Any, g: Any, H: Any, gamma: Any) -> tuple[Any, A
     assert at.sigma is not None
     h = at.tangent(g) * gamma
     z = _STAGE(y + h * t, _LAYOUT).value * gamma
-    dz = z - at.value * gamma
-    loss = (g * dz).sum() + (dz * (H @ dz)).sum() / 2
-    return sympy.diff(loss, t, 2).subs(t, 0), h, at.value, at.sigma[0, 0]
+    first, second = (np.vectorize(lambda e, k=k: e.diff(t, k).subs(t, 0), otypes=[object])(z) for k in (1, 2))
+    return (first * (H @ first) + g * second).sum(), h, at.value, at.sigma[0, 0]
 
 
 THEOREM = (
@@ -104,7 +103,7 @@ def curvature(factor: int = 1) -> Evidence:
     bent = type(moving)(moving.expr.diff(t, 2).subs(t, 0), moving.indices)
     Pu, along = at.tangent(u) * at.sigma, _dot(u, at.value) / m
     expected = (Pu * along * -2 - at.value * _dot(Pu, Pu) * factor / m) / (at.sigma * at.sigma)
-    y, g = rationals([[1], [2], [4], [5]]), rationals([[-1], [3], [0], [2]])
+    y, g = rationals([[7], [1], [-1], [-7]]), rationals([[-1], [3], [0], [2]])
     H = rationals([[2, 1, 0, 1], [1, 3, 1, 0], [0, 1, 1, 1], [1, 0, 1, 4]])
     left, hat, value, sigma = curvature_along_gradient(y, g, H, 3)
     right = 9 / sigma**2 * (hat * (H @ hat)).sum() - 3 / (4 * sigma**2) * (g * value).sum() * (hat**2).sum()
@@ -114,7 +113,7 @@ def curvature(factor: int = 1) -> Evidence:
         identity(
             "Pĥ = ĥ and ⟨ĥ,ŷ⟩ = 0, so that the two sides are equal", at.tangent(h) * at.sigma - h, _dot(h, at.value)
         ),
-        also=[exactly("y = (1,2,4,5), g = (-1,3,0,2), γ = 3, an integer H: both sides are {left}", left, right)],
+        also=[exactly("y = (7,1,-1,-7), g = (-1,3,0,2), γ = 3, an integer H: both sides are {left}", left, right)],
     )
 
 
@@ -197,10 +196,12 @@ def initialization(sign: int = 1) -> Evidence:
     # one input, one unit, g = 1: the loss of fitting x̂ is 0 for every w > 0 and not for w < 0
     x = rationals([[1], [0], [0]])
     fits = [normalizers.batch_norm(x, rationals([[w]])).value for w in (1, -1)]
-    # W_0 = -1, W* = 1: the optima are w > 0, at a distance above 1, and the bound is 4 - (1 - (-1))²/1
+    # W_0 = -1, W* = 1: the optima are w > 0, at a distance above 1
+    there = bound.subs({square: 1, inner: -1, start: 1})
     opposite = unequal(
         "x = (1,0,0), y = x̂, w_0 = -1, g = 1: the residual at w = -1 is {left}, so that all optima w > 0 are "
-        "farther than 1 away, where the bound is 0",
+        "farther than 1 "
+        f"away, where the bound is {there}",
         fits[1][0, 0] - fits[0][0, 0],
         0,
     )

@@ -24,7 +24,7 @@ _WEIGHTS = (Axis.UNIT, Axis.INPUT)
 @claim(
     "WS-grad",
     QIAO,
-    "section 3",
+    "",
     r"The gradient passes through $\hat W = \frac{W - \mu}{\sigma}$ by two projections, $\nabla_{\dot W} L = "
     r"\frac1\sigma "
     r"\big(\nabla_{\hat W} L - \frac{1}{I} \langle \hat W, \nabla_{\hat W} L \rangle \hat W\big)$ and $\nabla_W L "
@@ -67,7 +67,7 @@ def weight_standardization(weight: int = 1) -> Evidence:
 @claim(
     "GN-special",
     WU,
-    "section 3",
+    "",
     "Group norm is layer norm when there is one group and instance norm when each channel is a group; instance "
     "norm is batch "
     r"norm on one case, and $\mathrm{BN}(A) = \mathrm{LN}(A^\top)^\top$ ($\epsilon$, gain and bias aside).",
