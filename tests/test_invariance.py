@@ -159,7 +159,6 @@ def test_compositions_of_the_zoo(transformation, rng):
     for parts in (
         (fg.input_standardization, fg.weight_norm, fg.batch_norm),
         (fg.input_layer_norm, fg.weight_standardization, fg.layer_norm),
-        (fg.weight_norm, fg.centered_weight_norm, fg.mean_only_batch_norm, fg.rms_norm),
     ):
         forms = [oracles.FORMULAS[part.name] for part in parts]
 
