@@ -14,6 +14,8 @@ from .errors import InputError
 from .families import Family, Floats, Hessian
 from .normalizers import Normalized, Normalizer, identity
 
+_CHUNK = 1 << 19  # numbers in a piece of J that is computed at a time: 4 MiB
+
 
 @dataclass(frozen=True)
 class Params:
@@ -226,4 +228,10 @@ class Linearization:
 
     def columns(self) -> Floats:
         """All of J, column by column: (P, N, [S,] H)."""
-        return self.jvp(Params.unravel(np.eye(self.params.size), self.params.units, self.model.has_gain))
+        size = self.params.size
+        J = np.empty((size, *self.Z.shape))
+        step = max(1, _CHUNK // self.Z.size)
+        for start in range(0, size, step):  # in pieces that stay in the cache
+            rows = np.eye(min(step, size - start), size, k=start)
+            J[start : start + step] = self.jvp(Params.unravel(rows, self.params.units, self.model.has_gain))
+        return J

@@ -29,7 +29,10 @@ def fisher(model: GLM, p: Params, X: ArrayLike) -> Metric:
 
     def root() -> Floats:
         _check_root(p.size, at)
-        return at.hessian.root(at.columns()).reshape(p.size, -1) / np.sqrt(scale)
+        R = at.columns()
+        for row in R:  # one at a time, in place: R is the largest array there is
+            row[...] = at.hessian.root(row) / np.sqrt(scale)
+        return R.reshape(p.size, -1)
 
     return Metric(at.params, product, root, f"exact, {_what(model, at)}", at.Z.size)
 
