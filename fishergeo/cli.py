@@ -1,0 +1,147 @@
+"""The command line: fishergeo report | table | fisher | derive | decay | claims."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from . import __version__
+from .errors import InputError
+
+_BAD, _FAILED, _INTERRUPTED, _TERMINATED = 2, 1, 130, 143
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def _command(name: str) -> Callable[[argparse.Namespace], None]:
+    def run(options: argparse.Namespace) -> None:
+        from .report import commands
+
+        getattr(commands, name)(options)
+
+    return run
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all subcommands; it imports nothing that computes."""
+    top = _Parser(
+        prog="fishergeo", description="Exact Fisher information geometry of normalized generalized linear models."
+    )
+    top.add_argument("--version", action="version", version=f"fishergeo {__version__}")
+    subparsers = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def add(name: str, summary: str, **more: Any) -> argparse.ArgumentParser:
+        command = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".", **more)
+        command.set_defaults(run=_command(name))
+        return command
+
+    report = add("report", "everything about one data set under several normalizers, as HTML, LaTeX, PDF and JSON")
+    _data(report)
+    _normalizers(report, None, "none,batch,weight,layer as far as the data allows")
+    report.add_argument("--steps", type=int, default=400, help="training steps (default 400)")
+    report.add_argument("-o", "--output", default="report", metavar="FOLDER", help="output folder (default: report)")
+
+    table = add("table", "the invariance table, every cell proved or refuted by an exact counterexample")
+    _normalizers(table, None, "all")
+    table.add_argument("--paper", action="store_true", help="only table 1 of Ba, Kiros, Hinton 2016")
+    table.add_argument("--proofs", action="store_true", help="also print every proof and counterexample")
+    _format(table)
+
+    fisher = add("fisher", "the Fisher matrix of one model: size, rank, condition number, trace")
+    _data(fisher)
+    fisher.add_argument("--normalizer", default="none", metavar="NAME", help="e.g. none, batch, layer (default: none)")
+    _eps(fisher)
+    fisher.add_argument("--steps", type=int, default=0, help="train for so many steps first (default 0)")
+    fisher.add_argument("-o", "--output", metavar="FILE", help="also save the dense matrix, as .npz or .csv")
+
+    derive = add("derive", "the blocks of the Fisher matrix of a normalizer as formulas, for all sizes, in LaTeX")
+    derive.add_argument("--normalizer", default="none", metavar="NAME", help="e.g. none, batch, layer (default: none)")
+    _eps(derive)
+    derive.add_argument("--family", metavar="NAME", help="write the curvature of this family out (default: any family)")
+    derive.add_argument("-o", "--output", metavar="FILE", help="write a .tex file instead of printing")
+
+    decay = add("decay", "the effective learning rate falling as the weights grow in training")
+    _data(decay)
+    _normalizers(decay, "batch,weight,layer", "batch,weight,layer")
+    decay.add_argument("--steps", type=int, default=400, help="training steps (default 400)")
+    decay.add_argument("--rate", type=float, help="learning rate (default: chosen from the Fisher matrix at the start)")
+    decay.add_argument("-o", "--output", metavar="FILE", help="also save every step (.csv) or a plot (.svg, .png, .pdf)")
+
+    claims = add("claims", "statements of the literature, each decided by a computation")
+    claims.add_argument("ids", nargs="*", metavar="ID", help="only these, with their evidence, e.g. LN-half")
+    claims.add_argument("--evidence", action="store_true", help="print the evidence of each")
+    _format(claims)
+    return top
+
+
+def _data(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data", metavar="FILE", help=".csv with a header, .npy or .npz (default: the UCI digits)")
+    command.add_argument(
+        "--target",
+        nargs="+",
+        metavar="COLUMN",
+        help="the column(s) to predict, by name or index; in a .npz the name of the array (default y)",
+    )
+    command.add_argument("--family", default="categorical", metavar="NAME", help="outputs (default: categorical)")
+    command.add_argument("--seed", type=int, default=0, help="of weights, batches and the choice of cases (default 0)")
+    command.add_argument(
+        "--cases", type=int, default=2000, help="use at most so many cases, drawn at random (default 2000)"
+    )
+
+
+def _normalizers(command: argparse.ArgumentParser, default: str | None, shown: str) -> None:
+    command.add_argument(
+        "--normalizers",
+        default=default,
+        metavar="LIST",
+        help=f"comma-separated names, + composes, e.g. none,batch,weight_norm+mean_only_batch_norm (default: {shown})",
+    )
+    _eps(command)
+
+
+def _eps(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--eps", type=float, default=0.0, help="ε >= 0 that is added to σ² (default 0)")
+
+
+def _format(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--format", choices=("text", "markdown", "latex", "html"), default="text", help="default: text")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code is 0, 2 after one line on bad input, 130 when interrupted."""
+    if "numpy" not in sys.modules:  # products of this size gain little from threads, and lose much on a busy machine
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    with contextlib.suppress(ValueError):  # only the main thread can
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    try:
+        options = parser().parse_args(arguments)
+        options.arguments = arguments
+        options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("fishergeo: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (InputError, OSError, MemoryError) as error:
+        return _complain(error, _BAD)
+    except ArithmeticError as error:
+        return _complain(error, _FAILED)
+    return 0
+
+
+def _complain(error: BaseException, code: int) -> int:
+    text = " ".join(str(error).split()) or type(error).__name__
+    print(f"fishergeo: error: {text}", file=sys.stderr)
+    return code

@@ -1,0 +1,186 @@
+"""All numbers of a report as plain data: what `compute` returns is what results.json holds and the documents show."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..datasets.problems import Problem
+from ..errors import InputError
+from ..families import Family, Floats
+from ..invariance.proof import Verdict
+from ..invariance.table import invariance_table
+from ..normalizers import ZOO, Normalizer
+from ..transformations import TRANSFORMATIONS
+from .study import study
+
+_LARGEST = 6000  # parameters; beyond, one dense Fisher matrix takes more than 280 MB and its spectrum minutes
+
+Tick = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a report is made of, and the command line that makes it again."""
+
+    family: Family
+    normalizers: tuple[Normalizer, ...]
+    seed: int = 0
+    steps: int = 400
+    cases: int = 2000
+    command: str = ""
+    note: str = ""
+
+    @property
+    def ticks(self) -> int:
+        """How often `compute` reports progress."""
+        return 4 * len(self.normalizers) + len(set(ZOO) | set(self.normalizers)) + 1
+
+
+def compute(
+    problem: Problem, settings: Settings, tick: Tick = lambda label: None
+) -> tuple[dict[str, Any], dict[str, Floats]]:
+    """The results as nested dictionaries of numbers and text, and the dense Fisher matrix of each normalizer.
+
+    Raises `InputError` for data that a model cannot be trained on, and for steps, cases and sizes out of range.
+    """
+    check(problem, settings)
+    data, facts = used(problem, settings)
+    studies, matrices = [], {}
+    for normalizer in settings.normalizers:
+        result, dense = study(data, settings.family, normalizer, settings.steps, settings.seed, tick)
+        matrices[normalizer.name] = dense
+        studies.append(result)
+    results = {
+        "generator": f"fishergeo {__version__}",
+        "command": settings.command,
+        "seed": settings.seed,
+        "versions": versions(),
+        "family": settings.family.name,
+        "note": settings.note,
+        "data": facts,
+        "normalizers": studies,
+        "invariance": _invariance(settings, tick),
+        "claims": claims(),
+    }
+    tick("claims")
+    return results, matrices
+
+
+def check(problem: Problem, settings: Settings) -> None:
+    """Raise `InputError` for settings out of range and for a problem too large for dense matrices."""
+    if settings.steps < 1:
+        raise InputError(f"--steps {settings.steps}: training takes at least one step")
+    if settings.cases < 3:
+        raise InputError(f"--cases {settings.cases}: use at least three cases")
+    if settings.seed < 0:
+        raise InputError(f"--seed {settings.seed}: a seed is a non-negative integer")
+    size = problem.units * (problem.X.shape[1] + 2)
+    if size > _LARGEST:
+        raise InputError(
+            f"{problem.X.shape[1]} inputs and {problem.units} units make {size} parameters; the report builds dense "
+            f"matrices, up to {_LARGEST} parameters: leave out columns or merge classes"
+        )
+
+
+def used(problem: Problem, settings: Settings) -> tuple[Problem, dict[str, Any]]:
+    """The problem on at most ``cases`` cases, its inputs divided by one number, and the facts about the data."""
+    total = len(problem.X)
+    X, Y = problem.X, problem.Y
+    if total > settings.cases:
+        chosen = np.sort(np.random.default_rng(settings.seed).choice(total, settings.cases, replace=False))
+        X, Y = X[chosen], Y[chosen]
+    largest = float(np.abs(X).max(initial=0.0))
+    if largest == 0:
+        raise InputError(f"{problem.name}: every input is 0; nothing can be predicted from that")
+    scale = largest * float(np.sqrt(np.mean((X / largest) ** 2)))
+    constant = [name for name, column in zip(problem.inputs, X.T, strict=True) if (column == column[0]).all()]
+    data = {
+        "name": problem.name,
+        "source": problem.source,
+        "what": problem.what,
+        "cases": total,
+        "cases_used": len(X),
+        "inputs": X.shape[1],
+        "input_names": list(problem.inputs),
+        "units": problem.units,
+        "unit_names": list(problem.names),
+        "constant_columns": constant,
+        "rank": int(np.linalg.matrix_rank(X)),
+        "input_scale": scale,
+        "unit_means": Y.mean(axis=0).tolist(),
+    }
+    return replace(problem, X=X / scale, Y=Y), data
+
+
+def _invariance(settings: Settings, tick: Tick) -> dict[str, Any]:
+    """The table of the zoo and of the report's own normalizers, every cell with its proof or its witness."""
+    own = [normalizer for normalizer in settings.normalizers if normalizer not in ZOO]
+    rows = (*ZOO, *own)
+
+    def progress(done: int, of: int) -> None:
+        if done % len(TRANSFORMATIONS) == 0:
+            tick(f"invariance table, {done} of {of} cells")
+
+    table = invariance_table(rows, progress=progress)
+    return {
+        "transformations": [{"name": t.name, "title": t.title, "formula": t.formula} for t in table.transformations],
+        "normalizers": [{"name": m.name, "title": m.title, "definition": repr(m)} for m in table.normalizers],
+        "cells": [_cell(verdict) for verdict in table],
+    }
+
+
+def _cell(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "normalizer": verdict.normalizer.name,
+        "transformation": verdict.transformation.name,
+        "invariant": verdict.invariant,
+        "conditions": list(verdict.conditions),
+        "latex": verdict.latex(),
+        "witness": None if verdict.witness is None else repr(verdict.witness),
+        "sign_witness": None if verdict.sign is None else verdict.sign.latex(),
+    }
+
+
+def claims() -> list[dict[str, Any]]:
+    """Every registered statement with its verdict, as text."""
+    from .. import claims as registry
+
+    return [
+        {
+            "id": result.id,
+            "source": result.source,
+            "statement": result.statement,
+            "verdict": str(result.verdict),
+            "kind": result.verdict.kind.value,
+            "level": int(result.level),
+            "certainty": str(result.level),
+            "evidence": result.evidence,
+            "corrected": result.corrected,
+        }
+        for result in registry.check_all()
+    ]
+
+
+def versions() -> dict[str, str]:
+    """The versions of everything that took part."""
+    packages = ("numpy", "scipy", "sympy", "matplotlib")
+    found = {name: importlib.metadata.version(name) for name in packages}
+    return {"fishergeo": __version__, "python": platform.python_version(), **found}
+
+
+def default_normalizers(names: Sequence[Normalizer], problem: Problem) -> tuple[tuple[Normalizer, ...], str]:
+    """Those of ``names`` that are not degenerate at the sizes of ``problem``, and a sentence on those left out."""
+    from ..axes import Axis
+
+    sizes = {Axis.SAMPLE: len(problem.X), Axis.UNIT: problem.units, Axis.INPUT: problem.X.shape[1]}
+    left = {m: [a for a, least in m.minimum().items() if sizes.get(a, least) < least] for m in names}
+    why = [f"{m.title} needs at least {m.minimum()[a[0]]} {a[0].name.lower()}s" for m, a in left.items() if a]
+    note = f"Left out: {'; '.join(why)}." if why else ""
+    return tuple(m for m, short in left.items() if not short), note

@@ -1,0 +1,130 @@
+"""LaTeX to MathML that browsers draw without scripts, and text with mathematics in it to HTML or LaTeX."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Callable
+from functools import lru_cache
+from xml.etree import ElementTree
+
+_BOLD = {"bold": "A𝐀 a𝐚 0𝟎 α𝛂", "bold-italic": "A𝑨 a𝒂 α𝜶 Α𝜜"}  # a letter and its bold form; those that follow go alike
+_ROMAN = re.compile(r"\\mathrm\{(\w+)\}")
+_PRIMES = "′″‴"
+_OPEN = ("[", "(", "{", "|", "‖")
+_TOKEN = re.compile(r"\$([^$]+)\$|`([^`]+)`|\*\*([^*]+)\*\*")
+
+
+@lru_cache(maxsize=8192)
+def mathml(latex: str, display: bool = False) -> str:
+    """The MathML of a formula; alignment and bold letters are written in the way that MathML Core knows.
+
+    Raises `ValueError` for a formula that the converter did not understand.
+    """
+    from latex2mathml.converter import convert
+
+    source = _ROMAN.sub(r"\\text{\1}", latex.replace("{aligned}", "{align*}"))
+    text = convert(source, display="block" if display else "inline")
+    root = ElementTree.fromstring(
+        text.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "").replace("<mi>&</mi>", "<bad/>")
+    )
+    for node in list(root.iter()):
+        _modernize(node)
+    if root.find(".//bad") is not None or any("\\" in (node.text or "") for node in root.iter()):
+        raise ValueError(f"not convertible to MathML: {latex}")
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _modernize(node: ElementTree.Element) -> None:
+    if align := node.attrib.pop("columnalign", None):
+        node.set("style", f"text-align: {align}")
+    variant = node.attrib.get("mathvariant")
+    if variant in _BOLD and node.text:
+        del node.attrib["mathvariant"]
+        node.text = "".join(_bold(letter, variant) for letter in node.text)
+    if node.tag in ("msub", "msubsup") and node[0].tag == "mo" and node[0].text == "∑":
+        node.tag = {"msub": "munder", "msubsup": "munderover"}[node.tag]
+        node[0].set("movablelimits", "true")
+    if node.tag in ("msup", "msubsup") and (node[-1].text or "") in tuple(_PRIMES):
+        _lower_prime(node)
+    _hold_fences(node)
+
+
+def _hold_fences(node: ElementTree.Element) -> None:
+    """The brackets of a matrix go with it into a row of their own: they stretch to the height of their row."""
+    for place in range(len(node) - 2, 0, -1):
+        left, table, right = node[place - 1 : place + 2]
+        if table.tag == "mtable" and left.tag == right.tag == "mo" and left.text in _OPEN:
+            row = ElementTree.Element("mrow")
+            row.extend([left, table, right])
+            node[place - 1 : place + 2] = [row]
+
+
+def _bold(letter: str, variant: str) -> str:
+    for pair in _BOLD[variant].split():
+        first, bold = pair[0], pair[1]
+        if 0 <= ord(letter) - ord(first) < (10 if first == "0" else 26):
+            return chr(ord(bold) + ord(letter) - ord(first))
+    return letter
+
+
+def _lower_prime(node: ElementTree.Element) -> None:
+    """A prime is a raised sign already: as a superscript it would be raised twice."""
+    prime = node[-1]
+    node.remove(prime)
+    prime.tag = "mo"
+    prime.attrib.update(lspace="0", rspace="0")
+    base = ElementTree.Element("mrow")
+    base.extend([node[0], prime])
+    node[0] = base
+    node.tag = "msub" if len(node) > 1 else "mrow"
+
+
+def to_html(text: str) -> str:
+    """Prose with $mathematics$, `code` and **emphasis** as HTML."""
+
+    def token(match: re.Match[str]) -> str:
+        formula, code, strong = match.groups()
+        if formula:
+            return mathml(formula)
+        return f"<code>{html.escape(code)}</code>" if code else f"<strong>{html.escape(strong)}</strong>"
+
+    return _between(text, token, html.escape)
+
+
+def to_tex(text: str) -> str:
+    """Prose with $mathematics$, `code` and **emphasis** as LaTeX."""
+
+    def token(match: re.Match[str]) -> str:
+        formula, code, strong = match.groups()
+        if formula:
+            return f"${formula}$"
+        return rf"\texttt{{{escape_tex(code)}}}" if code else rf"\textbf{{{escape_tex(strong)}}}"
+
+    return _between(text, token, escape_tex)
+
+
+def _between(text: str, token: Callable[[re.Match[str]], str], plain: Callable[[str], str]) -> str:
+    out, end = [], 0
+    for match in _TOKEN.finditer(text):
+        out += [plain(text[end : match.start()]), token(match)]
+        end = match.end()
+    return "".join([*out, plain(text[end:])])
+
+
+_RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ᵀ", [*"0123456789+-", r"\top"]))
+_RUN = re.compile(f"[{''.join(_RAISED)}]+")
+_PUNCTUATION = {"…": r"\ldots{}", "–": "--", "“": "``", "”": "''", "’": "'"}
+
+
+def escape_tex(text: str) -> str:
+    """Plain text as LaTeX for pdflatex; a character that it cannot set becomes its code point in brackets."""
+    from ..claims.text import prose
+
+    def letter(character: str) -> str:
+        fine = character.isascii() or "\u00a1" <= character <= "\u017f"
+        return _PUNCTUATION.get(character) or (character if fine else f"[U+{ord(character):04X}]")
+
+    raised = _RUN.sub(lambda run: f"$^{{{' '.join(_RAISED[c] for c in run[0])}}}$", text.replace("$", ""))
+    return "".join(map(letter, unicodedata.normalize("NFC", prose(raised))))

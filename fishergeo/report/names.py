@@ -1,0 +1,49 @@
+"""Names on the command line, and the values they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..datasets.files import nearest
+from ..errors import InputError
+from ..families import FAMILIES, Family
+from ..normalizers import ZOO, Normalizer, compose, identity
+
+
+def _key(name: str) -> str:
+    return name.strip().lower().replace("-", "_").replace(" ", "_")
+
+
+def normalizer(name: str, eps: float = 0.0) -> Normalizer:
+    """The normalizer of that name: "batch_norm", "batch", "none", or a composition "weight_norm+mean_only_batch_norm".
+
+    ``eps`` is ε, added to σ² wherever the normalizer divides by a computed σ.  Raises `InputError` for an unknown name.
+    """
+    known = {m.name.removesuffix("_norm"): m for m in ZOO} | {m.name: m for m in ZOO} | {"none": identity}
+    parts = []
+    for part in name.split("+"):
+        if _key(part) not in known:
+            shown = ["none", *(m.name for m in ZOO if m is not identity)]
+            raise InputError(f"unknown normalizer {part!r}: {nearest(part, shown)}")
+        parts.append(known[_key(part)])
+    found = parts[0] if len(parts) == 1 else compose(*parts)
+    if eps == 0:
+        return found
+    changed = found.with_eps(eps)
+    return found if changed == found else replace(changed, name=f"{found.name}, eps={eps:g}")
+
+
+def normalizers(names: str, eps: float = 0.0) -> tuple[Normalizer, ...]:
+    """The normalizers of a comma-separated list, without repetition."""
+    found = [normalizer(name, eps) for name in names.split(",") if name.strip()]
+    if not found:
+        raise InputError("--normalizers is empty: give names such as none,batch,weight,layer")
+    return tuple(dict.fromkeys(found))
+
+
+def family(name: str) -> Family:
+    """The family of that name; raises `InputError` for an unknown one."""
+    known = {member.name: member for member in FAMILIES}
+    if _key(name) not in known:
+        raise InputError(f"unknown family {name!r}: {nearest(name, known)}")
+    return known[_key(name)]

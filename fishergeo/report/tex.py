@@ -1,0 +1,50 @@
+"""A document as LaTeX that needs amsmath, amssymb and graphicx alone, and as PDF where a TeX engine is on PATH."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from .blocks import Document
+from .html import environment, numbered
+from .mathml import escape_tex, to_tex
+
+_SECONDS = 180  # after which a TeX run is given up
+
+
+def render(document: Document) -> str:
+    """The LaTeX source; figures are included as NAME.png."""
+    env = environment(prose=to_tex, plain=escape_tex)
+    env.block_start_string, env.block_end_string = "<%", "%>"
+    env.variable_start_string, env.variable_end_string = "<<", ">>"
+    env.comment_start_string, env.comment_end_string = "<#", "#>"
+    return env.get_template("report.tex.j2").render(document=document, labels=numbered(document))
+
+
+def engine() -> list[list[str]]:
+    """The commands that typeset report.tex: latexmk, else pdflatex twice, else none."""
+    options = ["-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape"]
+    if shutil.which("latexmk") and shutil.which("pdflatex"):
+        return [["latexmk", "-norc", "-pdf", *options, "report.tex"]]
+    return [["pdflatex", *options, "report.tex"]] * 2 if shutil.which("pdflatex") else []
+
+
+def typeset(folder: Path) -> str:
+    """Make report.pdf in ``folder`` from its report.tex; returns why there is none, or an empty string."""
+    commands = engine()
+    for command in commands:
+        try:
+            done = subprocess.run(
+                command, cwd=folder, capture_output=True, timeout=_SECONDS, stdin=subprocess.DEVNULL, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return f"{command[0]} did not finish within {_SECONDS} s"
+        if done.returncode:
+            lines = done.stdout.decode("utf-8", "replace").splitlines()
+            cause = next((line for line in lines if line.startswith("!")), f"exit status {done.returncode}")
+            (folder / "report.pdf").unlink(missing_ok=True)
+            return f"{command[0]} failed: {cause.lstrip('! ')}"
+    for name in ("aux", "log", "out", "fls", "fdb_latexmk", "toc"):
+        (folder / f"report.{name}").unlink(missing_ok=True)
+    return "" if commands else "no TeX engine (latexmk or pdflatex) on PATH"
