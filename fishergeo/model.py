@@ -105,7 +105,14 @@ class GLM:
         Raises `InputError` for arrays that do not fit each other, for nan or inf, and where a normalizer meets σ = 0.
         """
         p, X = self._checked(p, X)
-        normalized = self.normalizer(X, p.weight)
+        try:
+            with np.errstate(over="raise", invalid="raise", under="ignore"):
+                normalized = self.normalizer(X, p.weight)
+        except FloatingPointError as error:
+            raise InputError(
+                f"{self.normalizer.name}: {error}, with inputs up to {np.abs(X).max():.3g} and weights up to "
+                f"{np.abs(p.weight).max():.3g}; rescale them"
+            ) from error
         with np.errstate(all="ignore"):  # what overflows here is reported by name below
             Z = normalized.value if p.gain is None else p.gain * normalized.value
             Z = Z + p.bias

@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,11 @@ class Scale(enum.Enum):
     NONE = "nothing"
     STD = "root mean square"
     NORM = "Euclidean norm"
+
+
+def _usable(eps: Any) -> bool:
+    """Whether ε is a finite number >= 0, or a symbol that stands for one."""
+    return 0 <= float(eps) < math.inf if isinstance(eps, Real) else bool(getattr(eps, "is_nonnegative", False))
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,8 @@ class Standardize:
             raise InputError(f"Standardize got over={over!r}: name at least one axis, e.g. fg.Axis.UNIT")
         if not isinstance(scale, Scale):
             raise InputError(f"Standardize got scale={scale!r}: use fg.Scale.STD, fg.Scale.NORM or fg.Scale.NONE")
-        if isinstance(eps, int | float) and not (eps >= 0 and math.isfinite(eps)):
-            raise InputError(f"Standardize got eps={eps}: σ² + ε needs a finite ε >= 0; use e.g. eps=1e-5")
+        if not _usable(eps):
+            raise InputError(f"Standardize got eps={eps!r}: σ² + ε needs a finite ε >= 0; use e.g. eps=1e-5")
         if not center and scale is Scale.NONE:
             raise InputError("Standardize got center=False and scale=NONE: nothing to do; leave this stage out")
         for field, value in zip(("over", "center", "scale", "eps", "eps_inside"), (axes, center, scale, eps, eps_inside)):
@@ -141,7 +147,7 @@ class Frozen:
                 raise InputError(f"frozen statistics got {name}={value!r}: give finite numbers, one for each unit")
             if np.ndim(value):
                 object.__setattr__(self, name, tuple(np.asarray(value).ravel().tolist()))
-        if np.any(np.asarray(self.var) < 0) or self.eps < 0 or np.any(np.asarray(self.var) + self.eps == 0):
+        if not _usable(self.eps) or np.any(np.asarray(self.var) < 0) or np.any(np.asarray(self.var) + self.eps == 0):
             raise InputError(f"frozen statistics got var={self.var}, eps={self.eps}: var + eps must be positive")
 
     @property
