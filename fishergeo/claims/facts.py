@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -54,15 +55,27 @@ def identity(text: str, *arrays: Any) -> Fact:
 
 def exactly(text: str, left: Any, right: Any, level: Level = Level.EXACT) -> Fact:
     """That exact numbers (or arrays of them) are equal; the text takes {left} and {right}."""
+    differ, x, y = _compared(left, right)
+    tail = f": refuted, {x} is not {y}" if differ and "{right}" not in text else ""
+    return Fact(text.format(left=x, right=y) + tail, not differ, level)
+
+
+def unequal(text: str, left: Any, right: Any) -> Fact:
+    """That exact numbers differ, as a counterexample needs; the text takes {left} and {right}."""
+    differ, x, y = _compared(left, right)
+    return Fact(text.format(left=x, right=y), differ, Level.EXACT)
+
+
+def _compared(left: Any, right: Any) -> tuple[bool, Any, Any]:
+    """Whether two exact arrays differ, and the first entries that do (or the first of all)."""
     import sympy
 
     from ..invariance.witness import differs
 
     a, b = np.broadcast_arrays(np.asarray(left, object), np.asarray(right, object))
-    wrong = [(x, y) for x, y in zip(a.ravel(), b.ravel()) if differs(x, y)]
+    wrong = [pair for pair in zip(a.ravel(), b.ravel(), strict=True) if differs(*pair)]
     shown = wrong[0] if wrong else (a.flat[0], b.flat[0])
-    x, y = (sympy.sqrtdenest(sympy.radsimp(value)) for value in map(sympy.sympify, shown))
-    return Fact(text.format(left=x, right=y), not wrong, level)
+    return bool(wrong), *(sympy.sqrtdenest(sympy.radsimp(sympy.sympify(value))) for value in shown)
 
 
 def identical(text: str, left: Any, right: Any) -> Fact:
@@ -83,12 +96,6 @@ def identical(text: str, left: Any, right: Any) -> Fact:
     if not refuted:
         raise Inconclusive(f"{text}: the expressions differ, but not at the point tried")
     return replace(refuted, true=False)
-
-
-def unequal(text: str, left: Any, right: Any) -> Fact:
-    """That two exact numbers differ, as a counterexample needs; the text takes {left} and {right}."""
-    same = exactly(text, left, right)
-    return Fact(same.text, not same, Level.EXACT)
 
 
 def close(text: str, left: Any, right: Any, tolerance: float) -> Fact:
@@ -194,12 +201,12 @@ def _rational_value(expr: Any) -> tuple[str, Any] | None:
     bases = {a.base.label for a in expr.atoms(sympy.Indexed)}
     scalars = [s for s in expr.free_symbols if isinstance(s, sympy.Symbol) and s not in sizes and s not in bases]
     indices = {s for s in scalars if s.is_integer and not s.is_positive}
-    for seed in range(8):
+    for seed, together in itertools.product(range(8), (False, True) if expr.has(sympy.KroneckerDelta) else (False,)):
         draw = random.Random(seed)
         places: dict[Any, int] = {}
-        for s in sorted(indices, key=str):  # different indices are different places: δ_ij = 0
+        for s in sorted(indices, key=str):  # different indices are different places, unless δ_ij says what is where
             axis = SIZE[axis_of(s)]
-            taken = {places[other] for other in places if SIZE[axis_of(other)] == axis}
+            taken = set() if together else {places[other] for other in places if SIZE[axis_of(other)] == axis}
             places[s] = draw.choice([k for k in range(1, sizes[axis] + 1) if k not in taken])
         concrete = expr.subs(sizes).doit().xreplace({s: sympy.Integer(v) for s, v in places.items()}).doit()
         values = {}
@@ -209,6 +216,6 @@ def _rational_value(expr: Any) -> tuple[str, Any] | None:
                 values[atom] = sympy.Integer(draw.randint(1, 3) if positive else draw.choice([-3, -2, -1, 1, 2, 3]))
         value = concrete.xreplace(values)
         if value.is_finite and value.is_real and differs(value, 0):
-            where = ", ".join(f"{size} = {k}" for size, k in sorted(sizes.items(), key=str) if expr.has(size))
-            return where + " and small integers", sympy.radsimp(value)
+            where = [f"{size} = {k}" for size, k in sorted(sizes.items(), key=str) if expr.has(size)]
+            return listed([*where, "small integers"]), sympy.radsimp(value)
     return None

@@ -162,11 +162,11 @@ def divergence(factor: float = 0.5) -> Evidence:
     import sympy
 
     # a path z(s) of the natural parameter, and the cumulant along it, to second order
-    s, z1, z2, e2, e3 = sympy.symbols("s z1 z2 e2 e3")
+    s, z1, z2, e2, e3 = sympy.symbols("s ż z̈ η'' η'''")
     u = z1 * s + z2 * s**2 / 2
     second = sympy.expand(e2 * u**2 / 2 + e3 * u**3 / 6).coeff(s, 2)
     taylor = exactly(
-        "KL = (η(z') - η(z) - η'(z)(z' - z))/φ has the second-order term {left}, e2 = η'' and z1 = dz",
+        "KL = (η(z') - η(z) - η'(z)(z' - z))/φ has the second-order term {left}",
         second,
         sympy.nsimplify(factor) * e2 * z1**2,
         Level.PROVED,
@@ -264,10 +264,11 @@ def mean_and_variance(order: int = 1) -> Evidence:
 
 
 @claim("LN-10-c", BA, "eq. (10)", r"In eq. (10), $c(\cdot)$ is the log partition function.")
-def log_partition(family: Family = families.bernoulli) -> Evidence:
+def log_partition() -> Evidence:
     import sympy
 
     # log Σ_y exp(θy + c(y)) at θ = 0, against c
+    family = families.bernoulli
     c = family.base(sympy.Integer(0), sympy.Integer(1))
     total = sympy.log(sum(sympy.exp(family.base(sympy.Integer(y), sympy.Integer(1))) for y in (0, 1)))
     z = np.array([-0.7, 0.2, 1.1])
@@ -277,7 +278,7 @@ def log_partition(family: Family = families.bernoulli) -> Evidence:
         log_terms = np.array([[float(member._base(row[i], 1.0)) for i in range(3)] for row in y]) + y * z
         ratio.append(np.log(np.exp(log_terms).sum(axis=0)) / member.cumulant_value(z))
     return decide(
-        exactly(f"{family.name} at θ = 0: c = {{left}}, the log partition function is {{right}}", c, total),
+        exactly("Bernoulli at θ = 0: c = {left}, the log partition function is {right}", c, total),
         instead=Correction(
             r"$\eta/\phi$ is the log partition function, $\eta(\theta)/\phi = \log \sum_y e^{y\theta/\phi + c(y, "
             r"\phi)}$; "

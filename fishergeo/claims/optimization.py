@@ -188,7 +188,7 @@ def curvature_bound(gamma: Any = 1) -> Evidence:
 def initialization(sign: int = 1) -> Evidence:
     import sympy
 
-    square, inner, start, k = sympy.symbols("square inner start k", positive=True)  # ‖W*‖², ⟨W*,W_0⟩, ‖W_0‖²
+    square, inner, start, k = sympy.symbols("‖W*‖² ⟨W*\\,W_0⟩ ‖W_0‖² k", positive=True)
     distance = start - 2 * k * inner + k**2 * square
     nearest = sympy.solve(sympy.diff(distance, k), k)[0]
     bound = start - 2 * inner + square - sign * (square - inner) ** 2 / square

@@ -144,7 +144,7 @@ def detached_backward(power: int = 2) -> Evidence:
         change = (at_zero(value, t) * g).sum(axis=1) - (gradient * u).sum(axis=1)
         facts.append(
             identity(
-                f"{what} detached: gradient, mean and variance",
+                f"{what} detached: gradient, mean and variance as stated",
                 change,
                 mean(gradient) - centre,
                 variance(gradient) - spread,
