@@ -7,6 +7,7 @@ is an error.
 
 from __future__ import annotations
 
+import re
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -245,7 +246,7 @@ def _relation(name: str, before: IndexArray, expected: IndexArray, after: IndexA
     if is_zero(after.expr - before.expr):
         return Step(name, name, "unchanged")
     if is_zero(after.expr - expected.expr):
-        return Step(name, name.replace("h", r"\pi(h)"), "permuted")
+        return Step(name, re.sub(r"\bh\b", r"\\pi(h)", name), "permuted")
     powers = itertools.product(*([factor, 1 / factor, 1] for factor in factors))
     ratios = [sympy.Integer(1), *(sympy.Mul(*choice) for choice in powers if any(part != 1 for part in choice))]
     rests = [normal(after.expr - ratio * before.expr) for ratio in ratios]
