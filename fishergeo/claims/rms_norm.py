@@ -57,8 +57,10 @@ def partial_changes(transformation: Transformation) -> bool:
     "RMS-T",
     ZHANG,
     "table of invariances",
-    "RMS norm and pRMS norm are invariant to weight matrix re-scaling yes, weight matrix re-centering no, weight vector "
-    "re-scaling no, dataset re-scaling yes, dataset re-centering no, single training case re-scaling yes.",
+    "Invariance of RMS norm and pRMS norm under weight matrix re-scaling, weight matrix re-centering, weight vector "
+    "re-scaling, dataset re-scaling, dataset re-centering and single training case re-scaling, in this order: "
+    "yes no no yes "
+    "no yes.",
 )
 def table(marks: str = "✓✗✗✓✗✓") -> Evidence:
     wrong = [t.title for t, mark in zip(tr.PAPER, marks, strict=True) if partial_changes(t) == (mark == "✓")]
