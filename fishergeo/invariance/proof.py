@@ -7,8 +7,8 @@ is an error.
 
 from __future__ import annotations
 
-import re
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
