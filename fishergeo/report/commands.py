@@ -77,7 +77,7 @@ def report(options: argparse.Namespace) -> None:
     if options.normalizers is None:
         chosen, note = default_normalizers(chosen, data)
     settings = Settings(
-        family(options.family), chosen, options.seed, options.steps, options.cases, command_line(options), note
+        family(options.family), chosen, options.seed, options.steps, options.cases, command_line(options), note, workers=2
     )
     with progress(settings.ticks + 3) as tick:
         results = write_report(data, settings, target, tick)

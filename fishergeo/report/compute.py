@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +20,7 @@ from ..invariance.proof import Verdict
 from ..invariance.table import invariance_table
 from ..normalizers import ZOO, Normalizer
 from ..transformations import TRANSFORMATIONS
-from .study import study
+from .study import block_latex, law, study
 
 _LARGEST = 6000  # parameters; beyond, one dense Fisher matrix takes more than 280 MB and its spectrum minutes
 
@@ -27,7 +29,7 @@ Tick = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """What a report is made of, and the command line that makes it again."""
+    """What a report is made of, the command line that makes it again, and how many normalizers are studied at a time."""
 
     family: Family
     normalizers: tuple[Normalizer, ...]
@@ -36,11 +38,16 @@ class Settings:
     cases: int = 2000
     command: str = ""
     note: str = ""
+    workers: int = 1
 
     @property
     def ticks(self) -> int:
         """How often `compute` reports progress."""
         return 4 * len(self.normalizers) + len(set(ZOO) | set(self.normalizers)) + 1
+
+
+class _Stopped(Exception):
+    """Raised in the other threads when the work is given up."""
 
 
 def compute(
@@ -52,11 +59,29 @@ def compute(
     """
     check(problem, settings)
     data, facts = used(problem, settings)
-    studies, matrices = [], {}
-    for normalizer in settings.normalizers:
-        result, dense = study(data, settings.family, normalizer, settings.steps, settings.seed, tick)
-        matrices[normalizer.name] = dense
-        studies.append(result)
+    invariance = _invariance(settings, tick)
+    for normalizer in settings.normalizers:  # what is symbolic stays in this thread
+        law(normalizer), block_latex(normalizer, settings.family), settings.family.hessian(data.Y[:1])
+    stop = threading.Event()
+
+    def mark(label: str) -> None:
+        if stop.is_set():
+            raise _Stopped
+        tick(label)
+
+    def run(normalizer: Normalizer) -> tuple[dict[str, Any], Floats]:
+        return study(data, settings.family, normalizer, settings.steps, settings.seed, mark)
+
+    with ThreadPoolExecutor(settings.workers) as pool:
+        try:
+            running = [pool.submit(run, normalizer) for normalizer in settings.normalizers]
+            statements = claims()
+            tick("claims")
+            studies = [future.result() for future in running]
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
     results = {
         "generator": f"fishergeo {__version__}",
         "command": settings.command,
@@ -65,12 +90,11 @@ def compute(
         "family": settings.family.name,
         "note": settings.note,
         "data": facts,
-        "normalizers": studies,
-        "invariance": _invariance(settings, tick),
-        "claims": claims(),
+        "normalizers": [result for result, _ in studies],
+        "invariance": invariance,
+        "claims": statements,
     }
-    tick("claims")
-    return results, matrices
+    return results, {result["name"]: dense for result, dense in studies}
 
 
 def check(problem: Problem, settings: Settings) -> None:

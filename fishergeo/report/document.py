@@ -7,6 +7,7 @@ from typing import Any
 
 from . import sections
 from .blocks import Block, Callout, Details, Document, Formula, Grid, Items, Section, Text
+from .mathml import marked
 from .numbers import listed, number, percent, plural
 
 Results = dict[str, Any]
@@ -68,10 +69,10 @@ def _summary(results: Results) -> Iterator[Block]:
 
 
 def _callout(claim: dict[str, Any]) -> Callout:
-    blocks: list[Block] = [Text(f"“{claim['statement']}” ({claim['source']})")]
+    blocks: list[Block] = [Text(f"“{marked(claim['statement'])}” ({claim['source']})")]
     if claim["corrected"]:
-        blocks.append(Text(f"**Instead:** {claim['corrected']}"))
-    blocks.append(Text(f"**Evidence** ({claim['certainty']}): {claim['evidence']}."))
+        blocks.append(Text(f"**Instead:** {marked(claim['corrected'])}"))
+    blocks.append(Text(f"**Evidence** ({claim['certainty']}): {marked(claim['evidence'])}."))
     return Callout(claim["id"], claim["verdict"], tuple(blocks))
 
 
@@ -151,16 +152,18 @@ def _claims(results: Results) -> Iterator[Block]:
         f"{counts['holds if']} hold under conditions that their source leaves out, {counts['refuted']} do not hold as "
         f"printed."
     )
-    for kind, title in (("refuted", "Refuted"), ("holds if", "Hold under a condition"), ("holds", "Hold")):
-        of = [claim for claim in claims if claim["kind"] == kind]
-        if of:
-            yield Text(f"**{title}**")
-        for claim in of:
-            yield Details(
-                f"{claim['id']}: {claim['verdict']} ({claim['source']})",
-                _callout(claim).blocks,
-                name=f"claim-{claim['id']}",
-            )
+    order = {"refuted": 0, "holds if": 1, "holds": 2}
+    claims = sorted(claims, key=lambda claim: order[claim["kind"]])
+    yield Grid(
+        "statements",
+        "The statements and their verdicts. Level: 1 proved for all sizes, 2 an identity at a stated size, 4 exact at "
+        "rational points, 5 floating point within a tolerance.",
+        ["", "verdict", "level", "source"],
+        [[claim["id"], marked(claim["verdict"]), str(claim["level"]), claim["source"]] for claim in claims],
+        wide=(1, 3),
+    )
+    for claim in claims:
+        yield Details(f"{claim['id']}: {marked(claim['verdict'])}", _callout(claim).blocks, name=f"claim-{claim['id']}")
 
 
 def _reproduce(results: Results) -> Iterator[Block]:

@@ -13,7 +13,7 @@ _BOLD = {"bold": "A𝐀 a𝐚 0𝟎 α𝛂", "bold-italic": "A𝑨 a𝒂 α𝜶 
 _ROMAN = re.compile(r"\\mathrm\{(\w+)\}")
 _PRIMES = "′″‴"
 _OPEN = ("[", "(", "{", "|", "‖")
-_TOKEN = re.compile(r"\$([^$]+)\$|`([^`]+)`|\*\*([^*]+)\*\*")
+_TOKEN = re.compile(r"\$([^$]+)\$|`([^`]+)`|(?<!\w)\*\*([^*]+)\*\*(?!\w)")
 
 
 @lru_cache(maxsize=8192)
@@ -113,9 +113,8 @@ def _between(text: str, token: Callable[[re.Match[str]], str], plain: Callable[[
     return "".join([*out, plain(text[end:])])
 
 
-_RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ᵀ", [*"0123456789+-", r"\top"]))
-_RUN = re.compile(f"[{''.join(_RAISED)}]+")
 _PUNCTUATION = {"…": r"\ldots{}", "–": "--", "“": "``", "”": "''", "’": "'"}
+_ESCAPE = re.compile(r"\\textbackslash\{\}|\\textasciitilde\{\}|\\([&%#_{}$])")
 
 
 def escape_tex(text: str) -> str:
@@ -123,8 +122,21 @@ def escape_tex(text: str) -> str:
     from ..claims.text import prose
 
     def letter(character: str) -> str:
-        fine = character.isascii() or "\u00a1" <= character <= "\u017f"
-        return _PUNCTUATION.get(character) or (character if fine else f"[U+{ord(character):04X}]")
+        if character in _PUNCTUATION:
+            return _PUNCTUATION[character]
+        known = character if unicodedata.combining(character) else prose(character)
+        return known if known.isascii() or "\u00a1" <= known <= "\u017f" else f"[U+{ord(character):04X}]"
 
-    raised = _RUN.sub(lambda run: f"$^{{{' '.join(_RAISED[c] for c in run[0])}}}$", text.replace("$", ""))
-    return "".join(map(letter, unicodedata.normalize("NFC", prose(raised))))
+    return "".join(map(letter, unicodedata.normalize("NFC", text)))
+
+
+def marked(text: str) -> str:
+    """The text of a claim with its Greek letters, signs and indices as $mathematics$."""
+    from ..claims.text import prose
+
+    def plain(match: re.Match[str]) -> str:
+        return match[1] or {"b": "\\", "a": "~"}[match[0][5]]
+
+    return "".join(
+        part if part.startswith("$") else _ESCAPE.sub(plain, part) for part in re.split(r"(\$[^$]+\$)", prose(text))
+    )

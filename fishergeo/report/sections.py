@@ -200,11 +200,9 @@ def scaling(results: Results) -> Iterator[Block]:
     yield Picture(
         "scaling",
         "Norms of the Fisher blocks when the weights are multiplied by $c$. Under each normalizer that is invariant to "
-        "it, the ww "
-        "block falls with slope -2, wb and wg with -1, and the others stay. The dotted line is what the paper prints for "
-        "the ww block, a factor 1/2 on doubling: it is the law of wb and wg. The plain model has no law; its "
-        "probabilities "
-        "saturate.",
+        "it, the ww block falls with slope -2, wb and wg with -1, and the others stay. The dotted line is what the "
+        "paper prints for the ww block, a factor 1/2 on doubling: it is the law of wb and wg. Where no law holds, the "
+        "curves bend.",
     )
 
 

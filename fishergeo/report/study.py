@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..errors import InputError
 from ..families import Family, Floats
 from ..information.matrices import fisher, per_unit_fisher
 from ..information.operator import Metric
-from ..invariance.scaling import fisher_scaling
+from ..invariance.scaling import Scaling, fisher_scaling
 from ..invariance.symmetries import symmetries
 from ..model import GLM, Params
 from ..normalizers import Normalizer
@@ -36,6 +37,7 @@ class Trained:
 
     model: GLM
     start: Params
+    metric: Metric  # at the start
     run: Trajectory
     losses: tuple[float, float]
 
@@ -68,9 +70,9 @@ def starting_point(model: GLM, X: Floats, Y: Floats, rng: np.random.Generator) -
     return Params(p.weight, best - Z.mean(axis=0) / spread, 1 / spread)
 
 
-def _rate(model: GLM, p: Params, X: Floats) -> float:
+def _rate(model: GLM, p: Params, metric: Metric) -> float:
     """1/λ_max; where the weights are scale-free, 4/λ_max of the weight block, as far as gain and bias allow."""
-    F = fisher(model, p, X).to_dense()
+    F = metric.to_dense()
     if not scale_group(model.normalizer).symmetric:
         return float(1 / np.linalg.eigvalsh(F)[-1])
     weights = np.arange(p.size) % (p.size // p.units) < p.inputs
@@ -85,7 +87,8 @@ def train(model: GLM, X: Floats, Y: Floats, steps: int, seed: int, rate: float |
     """
     start = starting_point(model, X, Y, np.random.default_rng(seed))
     before = model.loss(start, X, Y)
-    tried = [rate] if rate is not None else _rate(model, start, X) / 4.0 ** np.arange(_TRIES)
+    metric = fisher(model, start, X)
+    tried = [rate] if rate is not None else _rate(model, start, metric) / 4.0 ** np.arange(_TRIES)
     for eta in tried:
         optimizer = SGD(float(eta), min(_BATCH, len(X)))
         try:
@@ -98,7 +101,7 @@ def train(model: GLM, X: Floats, Y: Floats, steps: int, seed: int, rate: float |
                 raise InputError(str(error)) from None
             continue
         if after < before or rate is not None:
-            return Trained(model, start, run, (before, after))
+            return Trained(model, start, metric, run, (before, after))
     raise InputError(
         f"{model.normalizer.name}: no rate down to {tried[-1]:.2g} lowers the loss; rescale the inputs or targets"
     )
@@ -126,19 +129,32 @@ def study(
         "title": normalizer.title,
         "definition": repr(normalizer),
         "source": normalizer.source,
-        "block": fisher_block(normalizer, "weight", "weight", family=family).matrix_latex(),
+        "block": block_latex(normalizer, family),
         "loss": dict(zip(("start", "end"), trained.losses)),
         "fisher": _spectrum(F, dense),
         "null_space": _null_space(model, trained.params, X, F),
     }
     tick(f"{normalizer.title}: Fisher matrix")
     result["eq13_gap"] = per_unit_fisher(model, trained.params, X).gap
-    result["at_start"] = _conditions(model, trained.start, X, Y, seed, F.rank())
+    result["at_start"] = _conditions(trained, X, Y, seed, F.rank())
     tick(f"{normalizer.title}: eq. (13), standardized inputs")
     result["scaling"] = _scaling(model, trained.params, X)
     result["training"] = _training(trained)
     tick(f"{normalizer.title}: scaling laws")
     return result, dense
+
+
+@lru_cache(maxsize=64)
+def block_latex(normalizer: Normalizer, family: Family) -> str:
+    """The ww block of F for all sizes, in matrix form."""
+    return fisher_block(normalizer, "weight", "weight", family=family).matrix_latex()
+
+
+def law(normalizer: Normalizer) -> Scaling:
+    """How the Fisher blocks change when the weights are rescaled as far as the normalizer allows."""
+    group = scale_group(normalizer)
+    whole = group.whole or not group.symmetric
+    return fisher_scaling(normalizer, weight_matrix_rescaling if whole else weight_vector_rescaling)
 
 
 def _spectrum(F: Metric, dense: Floats) -> dict[str, Any]:
@@ -171,16 +187,17 @@ def _null_space(model: GLM, p: Params, X: Floats, F: Metric) -> dict[str, Any]:
     }
 
 
-def _conditions(model: GLM, start: Params, X: Floats, Y: Floats, seed: int, rank: int) -> dict[str, Any]:
+def _conditions(trained: Trained, X: Floats, Y: Floats, seed: int, rank: int) -> dict[str, Any]:
     """The condition number before training, where no probability is near 0 or 1, on inputs as given and standardized."""
     inputs = standardized(X)
-    pairs = {"given": (start, X), "standardized": (starting_point(model, inputs, Y, np.random.default_rng(seed)), inputs)}
-    return {name: _condition(fisher(model, p, x), rank) for name, (p, x) in pairs.items()}
+    start = starting_point(trained.model, inputs, Y, np.random.default_rng(seed))
+    pairs = {"given": trained.metric, "standardized": fisher(trained.model, start, inputs)}
+    return {name: _condition(F, rank) for name, F in pairs.items()}
 
 
 def _condition(F: Metric, rank: int) -> dict[str, Any]:
     """Condition number and rank; the eigenvalues of F settle them where they leave no doubt, else a root of F does."""
-    values = F.eigsh(F.shape[0])[0]
+    values = np.linalg.eigvalsh(F.to_dense())[::-1]
     values = values / values[0]
     beyond = np.abs(values[rank:]).max(initial=0.0)
     if values[rank - 1] > 1e-10 and beyond < 1e-13:
@@ -191,19 +208,17 @@ def _condition(F: Metric, rank: int) -> dict[str, Any]:
 def _scaling(model: GLM, p: Params, X: Floats) -> dict[str, Any]:
     """The factor of each block when the weights double, derived and measured."""
     X = X[:_MEASURED]  # the laws hold for any data
-    group = scale_group(model.normalizer)
-    transformation = weight_matrix_rescaling if group.whole or not group.symmetric else weight_vector_rescaling
-    law = fisher_scaling(model.normalizer, transformation)
+    found = law(model.normalizer)
     try:
         measured = laws.scaling_slopes(model, p, X, (0.25, 0.5, 1.0, 2.0, 4.0))
     except InputError:  # a model without scale symmetry can saturate
         measured = laws.scaling_slopes(model, p, X, (0.8, 0.9, 1.0, 1.1, 1.25))
     return {
-        "transformation": transformation.title,
-        "formula": transformation.formula,
-        "law": law.latex(),
-        "applies": law.any_family or not model.family.hessian_expression.free_symbols,
-        "doubling": {name: None if factor is None else str(factor) for name, factor in law.at(2).items()},
+        "transformation": found.transformation.title,
+        "formula": found.transformation.formula,
+        "law": found.latex(),
+        "applies": found.any_family or not model.family.hessian_expression.free_symbols,
+        "doubling": {name: None if factor is None else str(factor) for name, factor in found.at(2).items()},
         "cases": len(X),
         "factors": measured.factors.tolist(),
         "norms": {name: norms.tolist() for name, norms in measured.norms.items()},

@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from .blocks import Document
+from .blocks import Details, Document, Grid
 from .html import environment, numbered
 from .mathml import escape_tex, to_tex
 
+_FIRST, _LINES, _LETTERS = 34, 50, 70  # lines of a table in its first part and in others, letters in its wide columns
 _SECONDS = 180  # after which a TeX run is given up
 
 
 def render(document: Document) -> str:
     """The LaTeX source; figures are included as NAME.png."""
-    env = environment(prose=to_tex, plain=escape_tex)
+    env = environment(prose=to_tex, plain=escape_tex, pages=_pages)
     env.block_start_string, env.block_end_string = "<%", "%>"
     env.variable_start_string, env.variable_end_string = "<<", ">>"
     env.comment_start_string, env.comment_end_string = "<#", "#>"
-    return env.get_template("report.tex.j2").render(document=document, labels=numbered(document))
+    sections, appendix = [], []
+    for section in document.sections:  # what HTML folds away goes to an appendix
+        details = tuple(b for b in section.blocks if isinstance(b, Details) and not b.screen_only)
+        if details:
+            appendix.append(replace(section, blocks=details))
+        shown = tuple(b for b in section.blocks if not isinstance(b, Details))
+        sections.append((replace(section, blocks=shown), bool(details)))
+    return env.get_template("report.tex.j2").render(
+        document=document, sections=sections, appendix=appendix, labels=numbered(document)
+    )
+
+
+def _pages(grid: Grid) -> list[list[Sequence[str]]]:
+    """The rows of a table in parts that fit on a page."""
+    parts: list[list[Sequence[str]]] = [[]]
+    lines = 0
+    for row in grid.rows:
+        lines += max([1, *(math.ceil(len(row[k]) * len(grid.wide) / _LETTERS) for k in grid.wide)])
+        if lines > (_FIRST if len(parts) == 1 else _LINES):
+            parts.append([])
+            lines = 1
+        parts[-1].append(row)
+    return parts
 
 
 def engine() -> list[list[str]]:
