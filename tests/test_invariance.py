@@ -100,6 +100,20 @@ def test_sigma_condition(case):
             assert ("σ > 0" in verdict.conditions) == divides
 
 
+def test_proofs_hold_on_real_data(rng):
+    """Handwritten digits: features with variance in the first 30, 80 and 200 cases, random weights."""
+    digits, _ = fg.datasets.load_digits()
+    for cases, units in ((30, 3), (80, 5), (200, 4)):
+        X = digits[:cases]
+        X = X[:, X.std(axis=0) > 0]
+        W = rng.normal(size=(units, X.shape[1]))
+        for case, transformation in itertools.product(PLAIN, TRANSFORMATIONS):
+            if prove(case.normalizer, transformation).invariant:
+                values = oracles.draw_move(transformation.name, X, W, rng)
+                before, after = oracles.before_and_after(case.forward, transformation.name, X, W, values)
+                contracts.close(after, before, 1e-10)
+
+
 # --- compositions: what centring one array makes invisible in the next -----------------------------------------------
 
 CENTRED_INPUTS = {"inputs": [("d", True, "nothing")]}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import contracts
 import numpy as np
 import oracles
 import pytest
 from cases import PLAIN, SIZES, Case, Setup, stage
+from wrong import WRONG_TANGENTS, Broken, OneSided, changed, off
 
 import fishergeo as fg
-from fishergeo.families import Family, Hessian
+from fishergeo.families import Hessian
 from fishergeo.information.operator import Metric
 from fishergeo.transformations import Rescale, Shift
 
@@ -27,36 +28,6 @@ def fails(contract, *arguments, **options):
 
 
 # --- the primitive -------------------------------------------------------------------------------------------------
-
-
-class Broken(fg.Standardize):
-    """Batch norm whose result is changed by a function."""
-
-    def __init__(self, change):
-        super().__init__([fg.Axis.SAMPLE, fg.Axis.POSITION])
-        object.__setattr__(self, "change", change)
-
-    def __call__(self, t, layout, who="broken"):
-        return self.change(super().__call__(t, layout, who))
-
-
-class OneSided:
-    """A tangent that is not its own adjoint: it forgets to centre the result."""
-
-    def __init__(self, done):
-        self.value, self.sigma, self.done = done.value, done.sigma, done
-
-    def tangent(self, dt):
-        return replace(self.done, mean=None).tangent(dt) * np.arange(1, dt.shape[-2] + 1)[:, None]
-
-
-WRONG_TANGENTS = {
-    "detached mean": lambda done: replace(done, mean=None),
-    "detached sigma": lambda done: replace(done, value=done.value, weight=1e300),
-    "norm for std": lambda done: replace(done, weight=1),
-    "sigma off by 1 %": lambda done: replace(done, sigma=1.01 * done.sigma),
-    "frozen statistics": lambda done: replace(done, frozen=True),
-}
 
 
 @pytest.mark.parametrize("name", WRONG_TANGENTS)
@@ -87,16 +58,6 @@ def test_bracket_that_is_no_projector(rng):
 
 
 # --- families ------------------------------------------------------------------------------------------------------
-
-
-def changed(family, **methods):
-    """A copy of the family with some methods replaced."""
-    kind = type("Changed", (Family,), methods)
-    return kind(**{field.name: getattr(family, field.name) for field in fields(family)})
-
-
-def off(hessian):
-    return Hessian(1.01 * hessian.d, hessian.coupled)
 
 
 def test_hessian_off_by_one_percent(rng):

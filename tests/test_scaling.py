@@ -1,0 +1,181 @@
+"""How Fisher blocks scale, against the oracle's matrix before and after; the table of verdicts as it is shown."""
+
+from __future__ import annotations
+
+import numpy as np
+import oracles
+import pytest
+import sympy
+from cases import PLAIN, Case, Setup, each_case, each_transformation
+
+import fishergeo as fg
+from fishergeo.invariance.proof import prove
+from fishergeo.normalizers import ZOO
+from fishergeo.transformations import PAPER, TRANSFORMATIONS
+
+N, D, H = 9, 4, 3
+
+
+def places(setup, letter):
+    """The parameter indices of one kind, unit by unit: (H, D) for w, (H, 1) for b and g."""
+    rows = np.arange(setup.p.size).reshape(H, -1)
+    return {"w": rows[:, :D], "b": rows[:, D : D + 1], "g": rows[:, D + 1 :]}[letter]
+
+
+def before_and_after(case, family, transformation, values, X, rng):
+    """The setup and that of the transformed model, whose parameters are mapped to those of the first by the matrix B."""
+    setup = Setup.of(case, family, X, H, rng)
+    code, move = oracles.MOVES[transformation.name]
+    X1, W1, *shift = move(X, setup.p.weight, *values)
+    p1 = fg.Params(W1, setup.p.bias, setup.p.gain)
+    B = np.eye(setup.p.size)
+    if code == "π":
+        p1 = fg.Params(W1, *(None if part is None else part[values[0]] for part in (setup.p.bias, setup.p.gain)))
+        B = B[np.arange(len(B)).reshape(H, -1)[values[0]].ravel()]
+    if code == "Q":
+        for rows in places(setup, "w"):
+            B[np.ix_(rows, rows)] = values[0].T
+
+    def shifted(X, W):
+        return case.forward(X, W, *shift)
+
+    return setup, Setup(Case(case.name, case.normalizer, shifted), setup.model, p1, X1), B
+
+
+def metric(setup, covariance):
+    """E[Jᵀ C J] with given matrices C for the cases: what a block is made of once η'' is held fixed."""
+    J = oracles.derivatives(setup.natural, setup.v)
+    return np.einsum("pni,nij,qnj->pq", J, covariance, J) / len(covariance)
+
+
+def factor(expression, values, i, j):
+    """The number that a law states for units i and j."""
+    delta = np.ravel(values[0]) if values else np.ones(1)
+    at = {"i": i, "j": j}
+    known = {a: delta[at[str(a.indices[0])]] for a in expression.atoms(sympy.Indexed)}
+    if not known:
+        known = dict.fromkeys(expression.free_symbols, delta[0])
+    return float(expression.xreplace(known))
+
+
+@each_transformation()
+@each_case(PLAIN)
+def test_laws_hold_and_nothing_else_scales(case, transformation, rng):
+    """Every stated factor holds for any fixed η''; where none is stated, no one factor of the block would do."""
+    law = fg.fisher_scaling(case.normalizer, transformation)
+    assert set(law.blocks) == ({"ww", "wb", "wg", "bb", "bg", "gg"} if law.normalizer.has_gain else {"ww", "wb", "bb"})
+    X = rng.normal(size=(N, D))
+    values = oracles.draw_move(transformation.name, X, np.ones((H, D)), rng)
+    setup, moved, B = before_and_after(case, fg.gaussian, transformation, values, X, rng)
+    C = rng.normal(size=(N, H, H))
+    C = C @ C.swapaxes(1, 2)
+    order = values[0] if oracles.MOVES[transformation.name][0] == "π" else np.arange(H)
+    F, F1 = metric(setup, C), B.T @ metric(moved, C[:, order][:, :, order]) @ B
+    size = np.abs(F).max()
+    for name, stated in law.blocks.items():
+        defects = []
+        for i, j in np.ndindex(H, H):
+            block = np.ix_(places(setup, name[0])[i], places(setup, name[1])[j])
+            if stated is not None:
+                assert np.abs(F1[block] - factor(stated, values, i, j) * F[block]).max() < 1e-11 * size
+            best = (F1[block] * F[block]).sum() / (F[block] ** 2).sum()
+            simple = [best ** (1 / k) for k in (-2, -1, 1, 2)] if best > 0 else []
+            known = [1.0, *(np.ravel(values[0]).tolist() if values and np.ndim(values[0]) else [])]
+            fits = np.abs(F1[block] - best * F[block]).max() < 1e-11 * size
+            defects.append(not (fits and any(np.isclose(s, d, rtol=1e-9) for s in simple for d in known)))
+        assert stated is not None or any(defects)
+
+
+@each_transformation()
+@each_case(PLAIN)
+def test_laws_of_an_invariant_model_hold_for_every_family(case, transformation, rng):
+    law = fg.fisher_scaling(case.normalizer, transformation)
+    assert law.any_family == prove(case.normalizer, transformation).invariant
+    X = rng.normal(size=(N, D))
+    values = oracles.draw_move(transformation.name, X, np.ones((H, D)), rng)
+    for family in (fg.bernoulli, fg.categorical):
+        setup, moved, B = before_and_after(case, family, transformation, values, X, rng)
+        F, F1 = oracles.fisher(*setup.arguments), B.T @ oracles.fisher(*moved.arguments) @ B
+        held = []
+        for name, stated in law.blocks.items():
+            for i, j in np.ndindex(H, H) if stated is not None else ():
+                block = np.ix_(places(setup, name[0])[i], places(setup, name[1])[j])
+                held.append(np.abs(F1[block] - factor(stated, values, i, j) * F[block]).max() < 1e-11 * np.abs(F).max())
+        if family.coupled:  # one number added to every logit changes no probability, but does change Z
+            assert all(held) or not law.any_family
+        else:
+            assert all(held) == law.any_family
+
+
+@pytest.mark.parametrize("normalizer", [fg.batch_norm, fg.weight_norm], ids=lambda n: n.name)
+def test_a_doubled_norm_quarters_the_metric_along_its_weights(normalizer):
+    """Not a factor of 1/2 (Ba et al., section 5.2.2): ww scales by 1/4, wb and wg by 1/2, the rest not at all."""
+    law = fg.fisher_scaling(normalizer, fg.weight_vector_rescaling)
+    quarter, half = sympy.Rational(1, 4), sympy.Rational(1, 2)
+    assert law.at(2) == {"ww": quarter, "wb": half, "wg": half, "bb": 1, "bg": 1, "gg": 1}
+    assert law.any_family
+    assert law.at(sympy.Rational(1, 3))["ww"] == 9
+
+
+def test_the_plain_model_has_no_such_law():
+    law = fg.fisher_scaling(fg.identity, fg.weight_vector_rescaling)
+    assert law.at(2) == {"ww": 1, "wb": 1, "bb": 1}
+    assert not law.any_family
+    assert "only where" in repr(law)
+    assert fg.fisher_scaling(fg.identity, fg.dataset_rescaling).at(2)["ww"] == 4
+
+
+def test_laws_are_shown():
+    law = fg.fisher_scaling(fg.layer_norm, fg.weight_matrix_rescaling)
+    assert "ww x delta**(-2)" in repr(law)
+    assert law.latex().count(r"\to") == 6
+    assert "no scaling law" in fg.fisher_scaling(fg.batch_norm, fg.case_rescaling).latex()
+    assert "do not scale" in repr(fg.fisher_scaling(fg.batch_norm, fg.case_rescaling)) or "no law" in repr(
+        fg.fisher_scaling(fg.batch_norm, fg.case_rescaling)
+    )
+
+
+# --- the table -----------------------------------------------------------------------------------------------------
+
+
+def test_table_holds_every_verdict():
+    done = []
+    table = fg.invariance_table(progress=lambda k, of: done.append((k, of)))
+    cells = len(ZOO) * len(TRANSFORMATIONS)
+    assert len(list(table)) == cells
+    assert done == [(k + 1, cells) for k in range(cells)]
+    for normalizer, row in zip(ZOO, table.rows(), strict=True):
+        for transformation, mark in zip(TRANSFORMATIONS, row, strict=True):
+            verdict = table[normalizer, transformation]
+            assert (verdict.normalizer, verdict.transformation) == (normalizer, transformation)
+            assert mark == ("yes" if verdict.invariant else "no")
+    assert set(table.conditions()) == {"δ > 0", "ε = 0", "σ > 0"}
+
+
+def test_table_in_every_form():
+    table = fg.invariance_table([fg.batch_norm, fg.layer_norm], PAPER)
+    marks = ["✓✗✓✓✓✗", "✓✓✗✓✗✓"]
+    lines = table.to_markdown().splitlines()
+    assert [line.split("|")[1].strip() for line in lines] == ["normalizer", "---", "batch norm", "layer norm"]
+    assert ["".join(c for c in line if c in "✓✗") for line in lines[2:]] == marks
+    html = table._repr_html_()
+    assert "".join(c for c in html if c in "✓✗") == "".join(marks)
+    assert html.count("<tr>") == 3
+    latex = table.to_latex()
+    assert latex.count(r"\checkmark") == "".join(marks).count("✓")
+    assert latex.startswith(r"\begin{tabular}{lcccccc}")
+    shown = repr(table).splitlines()[-2:]
+    assert ["".join(c for c in line if c in "✓·").replace("·", "✗") for line in shown] == marks
+    assert table.legend_latex().count("$") == 2 * len(PAPER)
+
+
+def test_table_takes_a_normalizer_of_ones_own():
+    mine = fg.Normalizer("mine", weight=fg.Standardize(fg.Axis.INPUT, scale=fg.Scale.NONE))
+    table = fg.invariance_table([mine], [fg.case_constant_shift, fg.case_rescaling])
+    assert table.rows() == [["yes", "no"]]
+
+
+@pytest.mark.parametrize("normalizers", [[], [fg.batch_norm, fg.layer_norm, fg.batch_norm]], ids=["none", "twice"])
+def test_table_refuses_what_it_cannot_show(normalizers):
+    with pytest.raises(fg.InputError, match="give at least one, each with its own name"):
+        fg.invariance_table(normalizers)
