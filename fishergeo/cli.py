@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -90,6 +91,7 @@ def _data(command: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="the column(s) to predict, by name or index; in a .npz the name of the array (default y)",
     )
+    command.add_argument("--drop", nargs="+", metavar="COLUMN", help="columns to leave out of the inputs")
     command.add_argument("--family", default="categorical", metavar="NAME", help="outputs (default: categorical)")
     command.add_argument("--seed", type=int, default=0, help="of weights, batches and the choice of cases (default 0)")
     command.add_argument(
@@ -126,7 +128,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = parser().parse_args(arguments)
         options.arguments = arguments
-        options.run(options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # what is not finite is refused by name, or shown as a dash
+            options.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("fishergeo: interrupted", file=sys.stderr)

@@ -66,6 +66,14 @@ def test_csv_by_name_index_and_several_targets(write):
     assert load(write("\ufeff" + CSV, "bom.csv"), "kind").inputs == data.inputs
 
 
+def test_columns_left_out(write):
+    path = write(CSV)
+    assert load(path, "c", drop=["kind", 0]).inputs == ("b",)
+    for drop, message in [("kid", "no column 'kid'"), ("c", "also left out"), (["a", "b", "kind"], "no input remains")]:
+        with pytest.raises(fg.InputError, match=message):
+            load(path, "c", drop=drop)
+
+
 def test_families_read_the_same_file_differently(write):
     path = write(CSV)
     one = prepare(load(path, "kind"), fg.categorical)
@@ -110,7 +118,7 @@ def test_arrays(tmp_path, rng):
         ("age,income\n1,2\n", "incme", r"no column 'incme': did you mean 'income'\? there is age, income"),
         ("a,y\n1,2\n", "2", "no column '2'"),
         ("a,y\n1,2\n", None, r"name the column to predict \(--target\); there is a, y"),
-        ("a,y\n1,2\n", ["a", "y"], "every column is a target"),
+        ("a,y\n1,2\n", ["a", "y"], "every column is a target or left out"),
         ("a,b,y\n1,2,1\n", ["y", "-1"], "named twice"),
         ("a,a,y\n1,2,1\n", "a", "2 columns named 'a'"),
         ("1,2\n3,4\n", "0", "the first row must be a header"),

@@ -31,12 +31,15 @@ class Data:
     targets: tuple[str, ...]
 
 
-def load(path: str | Path, target: str | int | Sequence[str | int] | None = None) -> Data:
+Columns = str | int | Sequence[str | int] | None
+
+
+def load(path: str | Path, target: Columns = None, drop: Columns = None) -> Data:
     """Read a .csv with a header, a .npy matrix, or a .npz with X and y; ``target`` names the column(s) to predict.
 
     Columns are named as in the header or counted from 0 (from the end if negative); in a .npz ``target`` names the array
-    (default ``y``).  Raises `InputError` for a missing or unreadable file, a column that is not there, and a cell that is
-    not a finite number.
+    (default ``y``).  The columns ``drop`` are left out.  Raises `InputError` for a missing or unreadable file, a column
+    that is not there, and a cell that is not a finite number.
     """
     path = Path(path)
     readers = {".csv": _csv, ".npy": _npy, ".npz": _npz}
@@ -46,11 +49,14 @@ def load(path: str | Path, target: str | int | Sequence[str | int] | None = None
         near = difflib.get_close_matches(path.name, _siblings(path), n=1)
         hint = f"; did you mean {path.with_name(near[0])}?" if near else "; check the path"
         raise InputError(f"{path} is {'a folder, not a file' if path.is_dir() else 'missing'}{hint}")
-    names = None if target is None else (target,) if isinstance(target, str | int) else tuple(target)
     try:
-        return readers[path.suffix.lower()](path, names)
+        return readers[path.suffix.lower()](path, _tuple(target), _tuple(drop))
     except PermissionError:
         raise InputError(f"{path} cannot be read: permission denied") from None
+
+
+def _tuple(columns: Columns) -> tuple[str | int, ...]:
+    return () if columns is None else (columns,) if isinstance(columns, str | int) else tuple(columns)
 
 
 def _siblings(path: Path) -> list[str]:
@@ -70,13 +76,25 @@ def nearest(wanted: str, names: Iterable[str]) -> str:
     return (f"did you mean {lowered[near[0]]!r}? " if near else "") + f"there is {_listing(names)}"
 
 
-def _pick(path: Path, header: Sequence[str], targets: tuple[str | int, ...] | None) -> list[int]:
-    """The indices of the target columns."""
+def _split(
+    path: Path, header: Sequence[str], targets: tuple[str | int, ...], drop: tuple[str | int, ...]
+) -> tuple[list[int], list[int]]:
+    """The indices of the input columns and of the target columns."""
     if not targets:
         raise InputError(f"{path}: name the column to predict (--target); there is {_listing(header)}")
-    picked = []
-    for target in targets:
-        text = str(target)
+    picked, dropped = (_indices(path, header, names) for names in (targets, drop))
+    if both := set(picked) & set(dropped):
+        raise InputError(f"{path}: the target {header[min(both)]!r} is also left out (--drop): name it once")
+    free = [k for k in range(len(header)) if k not in (*picked, *dropped)]
+    if not free:
+        raise InputError(f"{path}: every column is a target or left out, so no input remains; name fewer")
+    return free, picked
+
+
+def _indices(path: Path, header: Sequence[str], names: tuple[str | int, ...]) -> list[int]:
+    picked: list[int] = []
+    for name in names:
+        text = str(name)
         if (count := list(header).count(text)) > 1:
             raise InputError(f"{path} has {count} columns named {text!r}: rename them, or give the column's index")
         if count:
@@ -86,14 +104,12 @@ def _pick(path: Path, header: Sequence[str], targets: tuple[str | int, ...] | No
         else:
             raise InputError(f"{path} has no column {text!r}: {nearest(text, header)}")
         if index in picked:
-            raise InputError(f"{path}: the target {text!r} is named twice")
+            raise InputError(f"{path}: the column {text!r} is named twice")
         picked.append(index)
-    if len(picked) == len(header):
-        raise InputError(f"{path}: every column is a target, so no input is left; name fewer")
     return picked
 
 
-def _csv(path: Path, targets: tuple[str | int, ...] | None) -> Data:
+def _csv(path: Path, targets: tuple[str | int, ...], drop: tuple[str | int, ...]) -> Data:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
@@ -106,13 +122,12 @@ def _csv(path: Path, targets: tuple[str | int, ...] | None) -> Data:
     if not header or not rows:
         raise InputError(f"{path} is empty: give a header and at least one row")
     _check_header(path, header)
-    picked = _pick(path, header, targets)
+    free, picked = _split(path, header, targets, drop)
     for number, (line, row) in enumerate(rows, 1):
         if len(row) != len(header):
             raise InputError(f"{path}: row {number} (line {line}) has {len(row)} cells but the header has {len(header)}")
     columns = list(zip(*(row for _, row in rows), strict=True))
     lines = [line for line, _ in rows]
-    free = [k for k in range(len(header)) if k not in picked]
     X = np.column_stack([_numbers(path, header[k], columns[k], lines) for k in free])
     y = tuple(_labels(path, header[k], columns[k], lines) for k in picked)
     return Data(path.name, X, tuple(header[k] for k in free), y, tuple(header[k] for k in picked))
@@ -146,7 +161,11 @@ def _numbers(path: Path, name: str, cells: Sequence[str], lines: list[int]) -> F
             values[k] = math.nan
         if not math.isfinite(values[k]):
             what = "is empty" if not text else f"holds {text!r}" if is_number(text) else f"holds {text!r}, not a number"
-            remedy = "drop or impute that row" if not text or is_number(text) else "encode or drop that column"
+            remedy = (
+                "drop or impute that row"
+                if not text or is_number(text)
+                else "encode it as a number, or leave that column out (--drop)"
+            )
             raise InputError(f"{path}: row {k + 1} (line {line}), column {name!r} {what}; {remedy}")
     return values
 
@@ -172,7 +191,7 @@ def _read(path: Path) -> Any:
         raise InputError(f"{path} is not a readable {path.suffix} file: {error}") from None
 
 
-def _npy(path: Path, targets: tuple[str | int, ...] | None) -> Data:
+def _npy(path: Path, targets: tuple[str | int, ...], drop: tuple[str | int, ...]) -> Data:
     matrix = _read(path)
     if getattr(matrix, "ndim", 0) != 2 or matrix.shape[1] < 2:
         raise InputError(
@@ -180,14 +199,15 @@ def _npy(path: Path, targets: tuple[str | int, ...] | None) -> Data:
         )
     matrix = _finite(path, "the matrix", matrix)
     header = [str(k) for k in range(matrix.shape[1])]
-    picked = _pick(path, header, targets)
-    free = [k for k in range(len(header)) if k not in picked]
+    free, picked = _split(path, header, targets, drop)
     names = tuple(f"column {k}" for k in free)
     y = tuple(matrix[:, k] for k in picked)
     return Data(path.name, matrix[:, free], names, y, tuple(f"column {k}" for k in picked))
 
 
-def _npz(path: Path, targets: tuple[str | int, ...] | None) -> Data:
+def _npz(path: Path, targets: tuple[str | int, ...], drop: tuple[str | int, ...]) -> Data:
+    if drop:
+        raise InputError(f"{path}: columns can be left out (--drop) of a .csv or .npy file; save X without them")
     with _read(path) as archive:
         names = list(archive.files)
         wanted = [str(target) for target in targets or ("y",)]

@@ -46,10 +46,10 @@ def problem(options: argparse.Namespace) -> Any:
     from .names import family
 
     if options.data is None:
-        if options.target:
-            raise InputError("--target names a column of a file: give the file too (--data)")
+        if options.target or options.drop:
+            raise InputError("--target and --drop name columns of a file: give the file too (--data)")
         return digits(family(options.family))
-    return prepare(load(options.data, options.target), family(options.family))
+    return prepare(load(options.data, options.target, options.drop), family(options.family))
 
 
 def command_line(options: argparse.Namespace) -> str:
@@ -93,7 +93,7 @@ def table(options: argparse.Namespace) -> None:
     from .names import normalizers
 
     zoo = (batch_norm, weight_norm, layer_norm) if options.paper else ZOO
-    rows = normalizers(options.normalizers, options.eps) if options.normalizers else zoo
+    rows = normalizers(options.normalizers or ",".join(row.name for row in zoo), options.eps)
     columns = PAPER if options.paper else TRANSFORMATIONS
     with progress(len(rows) * len(columns)) as tick:
         found = invariance_table(rows, columns, progress=lambda done, of: tick(f"{done} of {of} cells"))
@@ -123,6 +123,8 @@ def fisher(options: argparse.Namespace) -> None:
         output.check_file(target, (".npz", ".csv"))
     chosen = family(options.family)
     model = GLM(chosen, normalizer(options.normalizer, options.eps))
+    if options.steps < 0:
+        raise InputError(f"--steps {options.steps}: train for no step or more")
     settings = Settings(chosen, (model.normalizer,), options.seed, max(options.steps, 1), options.cases)
     given = problem(options)
     check(given, settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import platform
 import threading
 from collections.abc import Callable, Sequence
@@ -94,7 +95,16 @@ def compute(
         "invariance": invariance,
         "claims": statements,
     }
-    return results, {result["name"]: dense for result, dense in studies}
+    return _finite(results), {result["name"]: dense for result, dense in studies}
+
+
+def _finite(value: Any) -> Any:
+    """The same with None where a number is not finite: results.json and the documents know a dash, but no nan."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def check(problem: Problem, settings: Settings) -> None:

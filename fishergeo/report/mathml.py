@@ -49,6 +49,9 @@ def _modernize(node: ElementTree.Element) -> None:
     if node.tag in ("msup", "msubsup") and (node[-1].text or "") in tuple(_PRIMES):
         _lower_prime(node)
     _hold_fences(node)
+    for place in range(len(node) - 1, 0, -1):  # log x, not logx
+        if node[place - 1].tag == "mi" and len(node[place - 1].text or "") > 1 and node[place].tag != "mo":
+            node.insert(place, ElementTree.Element("mspace", width="0.17em"))
 
 
 def _hold_fences(node: ElementTree.Element) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import replace
 
 from ..datasets.files import nearest
@@ -23,8 +24,10 @@ def normalizer(name: str, eps: float = 0.0) -> Normalizer:
     parts = []
     for part in name.split("+"):
         if _key(part) not in known:
-            shown = ["none", *(m.name for m in ZOO if m is not identity)]
-            raise InputError(f"unknown normalizer {part!r}: {nearest(part, shown)}")
+            near = difflib.get_close_matches(_key(part), known, n=1)
+            meant = f"did you mean {known[near[0]].name!r}? " if near else ""
+            shown = ", ".join(["none", *(m.name for m in ZOO if m is not identity)])
+            raise InputError(f"unknown normalizer {part!r}: {meant}there is {shown}")
         parts.append(known[_key(part)])
     found = parts[0] if len(parts) == 1 else compose(*parts)
     if eps == 0:
