@@ -160,13 +160,12 @@ def _sizes(normalizer: Normalizer, transformation: Transformation) -> Iterator[d
         if parameter.symbol in ("pi", "Q"):
             (axis,) = parameter.axes
             least[axis] = max(least[axis], 2)
-    for stage in normalizer.summed:
-        units = getattr(stage, "units", None)
-        if units is not None:
-            yield from ({**least, Axis.UNIT: units, Axis.SAMPLE: n, Axis.INPUT: d} for n in (1, 2) for d in (1, 2))
-            return
-    grown = itertools.product(range(3), repeat=3)
-    axes = (Axis.SAMPLE, Axis.INPUT, Axis.UNIT)
+    axes = [Axis.SAMPLE, Axis.INPUT, Axis.UNIT]
+    for stage in normalizer.summed:  # frozen statistics may fix the number of units
+        if (units := getattr(stage, "units", None)) is not None and Axis.UNIT in axes:
+            least[Axis.UNIT] = units
+            axes.remove(Axis.UNIT)
+    grown = itertools.product(range(3), repeat=len(axes))
     yield from (
         {**least, **{axis: least[axis] + k for axis, k in zip(axes, more, strict=True)}}
         for more in sorted(grown, key=lambda more: (sum(more), more))
