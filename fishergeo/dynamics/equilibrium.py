@@ -69,10 +69,10 @@ class Equilibrium:
 def equilibrium(optimizer: Optimizer, gradient_norm: float) -> Equilibrium:
     r"""The stationary norm and turning angle of the random walk under ``optimizer`` with weight decay λ; a = 1 - ηλ.
 
-    | optimizer | cos | ‖w‖ | approximations for small ηλ |
-    |---|---|---|---|
-    | SGD, momentum α | 1 - ηλ/(1+α) | ‖w‖⁴ = ηG²(1+α)/(λ(1-α)(2(1+α)-ηλ)) | √(2ηλ/(1+α)), (ηG²/(2λ(1-α)))^{1/4} |
-    | AdamW | (a+β₁)/(1+aβ₁) | ‖w‖² = η²Γ²(1-β₁)(1+aβ₁)/((1+β₁)(1-aβ₁)(1-a²)) | √(2ηλ(1-β₁)/(1+β₁)), √(ηΓ²/(2λ)) |
+    - SGD, momentum α: cos = 1 - ηλ/(1+α), ‖w‖⁴ = ηG²(1+α)/(λ(1-α)(2(1+α)-ηλ)); for small ηλ the angle is √(2ηλ/(1+α))
+      and the norm (ηG²/(2λ(1-α)))^{1/4}.
+    - AdamW: cos = (a+β₁)/(1+aβ₁), ‖w‖² = η²Γ²(1-β₁)(1+aβ₁)/((1+β₁)(1-aβ₁)(1-a²)); for small ηλ the angle is
+      √(2ηλ(1-β₁)/(1+β₁)) and the norm √(ηΓ²/(2λ)).
 
     ``gradient_norm`` is G, the norm of the gradient on the unit sphere; for AdamW it is Γ, the norm of ∇L/√v, which is √n
     for n weights.  Without momentum the norm converges to the exact value; with it, it fluctuates about it, by less the
