@@ -7,7 +7,7 @@ import math
 import platform
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,9 +19,10 @@ from ..errors import InputError
 from ..families import Family, Floats
 from ..invariance.proof import Verdict
 from ..invariance.table import invariance_table
+from ..model import GLM
 from ..normalizers import ZOO, Normalizer
 from ..transformations import TRANSFORMATIONS
-from .study import block_latex, law, study
+from .study import block_latex, law, starting_point, study
 
 _LARGEST = 6000  # parameters; beyond, one dense Fisher matrix takes more than 280 MB and its spectrum minutes
 
@@ -60,6 +61,8 @@ def compute(
     """
     check(problem, settings)
     data, facts = used(problem, settings)
+    for normalizer in settings.normalizers:  # what is wrong with the data shows here, before long work
+        starting_point(GLM(settings.family, normalizer), data.X, data.Y, np.random.default_rng(settings.seed))
     invariance = _invariance(settings, tick)
     for normalizer in settings.normalizers:  # what is symbolic stays in this thread
         law(normalizer), block_latex(normalizer, settings.family), settings.family.hessian(data.Y[:1])
@@ -76,7 +79,7 @@ def compute(
     with ThreadPoolExecutor(settings.workers) as pool:
         try:
             running = [pool.submit(run, normalizer) for normalizer in settings.normalizers]
-            statements = claims()
+            statements = claims(lambda done, of: _raise_failed(running))
             tick("claims")
             studies = [future.result() for future in running]
         except BaseException:
@@ -96,6 +99,12 @@ def compute(
         "claims": statements,
     }
     return _finite(results), {result["name"]: dense for result, dense in studies}
+
+
+def _raise_failed(running: list[Future[Any]]) -> None:
+    for future in running:
+        if future.done():
+            future.result()
 
 
 def _finite(value: Any) -> Any:
@@ -182,7 +191,7 @@ def _cell(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def claims() -> list[dict[str, Any]]:
+def claims(progress: Callable[[int, int], None] | None = None) -> list[dict[str, Any]]:
     """Every registered statement with its verdict, as text."""
     from .. import claims as registry
 
@@ -198,7 +207,7 @@ def claims() -> list[dict[str, Any]]:
             "evidence": result.evidence,
             "corrected": result.corrected,
         }
-        for result in registry.check_all()
+        for result in registry.check_all(progress)
     ]
 
 

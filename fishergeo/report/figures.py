@@ -79,14 +79,15 @@ def heat_maps(results: dict[str, Any], matrices: dict[str, Floats]) -> Figure:
         for edge in range(1, units):
             ax.axhline(edge, color="white", linewidth=0.5, alpha=0.7)
             ax.axvline(edge, color="white", linewidth=0.5, alpha=0.7)
-        ax.set_title(f"{study['title']}, {size} x {size}, rank {spectrum['rank']}")
+        ax.set_title(f"{study['title']}\n{size} x {size}, rank {spectrum['rank']}", fontsize=9)
         ticks = np.arange(units) if units <= 12 else np.arange(0, units, math.ceil(units / 8))
         ax.set_xticks(ticks + 0.5, ticks)
         ax.set_yticks(ticks + 0.5, ticks)
         ax.tick_params(length=0)
         ax.grid(visible=False)
         ax.set(xlabel="unit", ylabel="unit")
-    bar = figure.colorbar(image, ax=axes, shrink=0.6, ticks=range(-_DECADES, 1), extend="min")
+    rows = math.ceil(len(axes) / 2)
+    bar = figure.colorbar(image, ax=axes, shrink=min(0.8, 1.3 / rows), aspect=25, ticks=range(-_DECADES, 1), extend="min")
     bar.ax.set_yticklabels([f"$10^{{{k}}}$" for k in range(-_DECADES, 1)])
     bar.set_label("entry of the Fisher matrix, relative to the largest")
     return figure
@@ -103,8 +104,21 @@ def _coarse(F: Floats) -> Floats:
 
 def _lines(studies: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     for k, study in enumerate(studies):
-        style = {"color": COLOURS[k % len(COLOURS)], "linestyle": DASHES[k % len(DASHES)], "label": study["title"]}
+        style = {
+            "color": COLOURS[k % len(COLOURS)],
+            "linestyle": DASHES[(k + k // len(COLOURS)) % len(DASHES)],
+            "label": study["title"],
+        }
         yield study, style
+
+
+def _legend(figure: Figure, ax: Any) -> None:
+    """The legend in the axes, or beside them where it would cover too much."""
+    lines, names = ax.get_legend_handles_labels()
+    if len(lines) > 5:
+        figure.legend(lines, names, loc="outside lower center", ncols=3)
+    else:
+        ax.legend()
 
 
 def spectra(results: dict[str, Any]) -> Figure:
@@ -117,7 +131,7 @@ def spectra(results: dict[str, Any]) -> Figure:
         ax.plot(len(values), values[-1], marker="o", markersize=5, color=style["color"])
     ax.set(yscale="log", xlabel="index of the eigenvalue, largest first", ylabel="eigenvalue of $F$")
     ax.set_xlim(left=0)
-    ax.legend()
+    _legend(figure, ax)
     return figure
 
 
@@ -144,14 +158,16 @@ def scaling(results: dict[str, Any]) -> Figure:
         ax.set(yscale="log", title=study["title"], xlabel="factor $c$ of the weights", ylabel="norm, relative")
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         ax.xaxis.set_minor_locator(NullLocator())
-        _readable(ax, (1,) if measured["doubling"]["ww"] == "1/4" else (1, 2, 5))
+        _readable(ax)
     figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=4)
     return figure
 
 
-def _readable(ax: Any, steps: Sequence[float] = (1, 2, 5)) -> None:
+def _readable(ax: Any) -> None:
     """A logarithmic axis whose ticks are few plain numbers."""
-    ax.yaxis.set_major_locator(LogLocator(base=10, subs=steps))
+    low, high = ax.get_ylim()
+    decades = math.log10(high / low)
+    ax.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5) if decades < 2 else (1,)))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.yaxis.set_minor_locator(NullLocator())
 
@@ -179,7 +195,7 @@ def training(results: dict[str, Any]) -> Figure:
         _readable(loss)
     angle.set(yscale="log", xlabel="step", ylabel="turn of $w$ in a step (degrees)")
     _readable(angle)
-    loss.legend()
+    _legend(figure, loss)
     return figure
 
 
@@ -197,7 +213,9 @@ def effective_rate(results: dict[str, Any]) -> Figure:
             ax.fill_between(steps, band["low"], band["high"], color=style["color"], alpha=0.15, linewidth=0)
     norm.set(xlabel="step", ylabel=r"$\|w_t\|\,/\,\|w_0\|$")
     rate.set(xlabel="step", ylabel=r"effective rate $\eta/\|w_t\|^2$, relative")
+    if not rate.lines:
+        rate.text(0.5, 0.5, "no normalizer here makes\nthe length irrelevant", ha="center", transform=rate.transAxes)
     rate.set_yscale("log")
     _readable(rate)
-    norm.legend()
+    _legend(figure, norm)
     return figure

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .blocks import Block, Details, Formula, Grid, Marks, Picture, Text
+from .mathml import marked
 from .numbers import listed, number, plural
 
 Results = dict[str, Any]
@@ -15,6 +16,7 @@ _FISHER = (
     r"F = \frac{1}{N} \sum_{n=1}^{N} J_n^\top \frac{\mathrm{Cov}[y \mid x_n]}{\phi^2} J_n, \qquad "
     r"J_n = \frac{\partial z_n}{\partial (w_1, b_1, g_1, w_2, \ldots)}"
 )
+_STRAIGHT = 0.01  # the largest deviation, in a natural logarithm, at which a measured curve counts as a power law
 _GROWTH = r"\lVert w_{t+1} \rVert^2 = \lVert w_t \rVert^2 + \eta^2 \lVert \nabla_w L \rVert^2"
 
 
@@ -45,11 +47,16 @@ def fisher(results: Results) -> Iterator[Block]:
         "What a "
         "normalizer gives away is seen at the right end: the null directions that the next table explains.",
     )
+    starts = [
+        (study["at_start"]["given"]["condition"], study["at_start"]["standardized"]["condition"]) for study in studies
+    ]
+    lowered = sum(after < before for before, after in starts if before is not None and after is not None)
     yield Grid(
         "spectrum",
         "$F$ at the trained parameters. Eigenvalues come from a singular value decomposition of a root of $F$, so that "
         "rank and condition number are not limited by rounding in $F$ itself. The last two columns are taken before "
-        "training, where no probability is near 0 or 1: standardizing each input column lowers the condition number.",
+        f"training, where no probability is near 0 or 1: standardizing each input column lowers the condition number for "
+        f"{lowered} of {len(studies)} models.",
         ["", "size", "rank", "nullity", "trace", "$\\lambda_{\\max}$", "condition", "at start", "at start, standardized"],
         [
             [
@@ -99,7 +106,7 @@ def _null_rows(studies: list[dict[str, Any]]) -> Iterator[list[str]]:
         space = study["null_space"]
         title = study["title"]
         for part in space["explained"]:
-            yield [title, str(part["dimension"]), part["name"], part["meaning"]]
+            yield [title, str(part["dimension"]), part["name"], marked(part["meaning"])]
             title = ""
         if space["unexplained"]:
             yield [title, str(space["unexplained"]), "not explained", space["note"] or "no known symmetry"]
@@ -190,7 +197,7 @@ def scaling(results: Results) -> Iterator[Block]:
         [
             [
                 s["title"],
-                *(_slope(s["scaling"]["slopes"], name) for name in [*names, "ds"]),
+                *(_slope(s["scaling"], name) for name in [*names, "ds"]),
                 number(s["scaling"]["curvature_along_w"], 2),
                 number(s["scaling"]["curvature_along_W"], 2),
             ]
@@ -212,11 +219,13 @@ def _law(law: dict[str, Any], name: str) -> str:
     return "no law" if law["doubling"][name] is None or not law["applies"] else law["doubling"][name]
 
 
-def _slope(slopes: dict[str, float | None], name: str) -> str:
-    if name not in slopes:
+def _slope(measured: dict[str, Any], name: str) -> str:
+    if name not in measured["slopes"]:
         return "–"
-    value = slopes[name]
-    return "zero" if value is None else f"{value + 0.0:.3f}".replace("-0.000", "0.000")
+    value = measured["slopes"][name]
+    if value is None:
+        return "zero"
+    return f"{value:.3f}".replace("-0.000", "0.000") if measured["deviations"][name] < _STRAIGHT else "bends"
 
 
 def training(results: Results) -> Iterator[Block]:

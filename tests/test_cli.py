@@ -1,0 +1,257 @@
+"""The command line: what it prints, one line and exit code 2 for whatever is wrong, and nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fishergeo.cli import main
+from fishergeo.report import output
+
+ROWS = "".join(f"{i * 7 % 11},{i * 5 % 13},{i % 3},{'pqr'[i % 3]},{i % 2}\n" for i in range(24))
+FILES = {
+    "good.csv": "a,b,n,kind,coin\n" + ROWS,
+    "text.csv": "a,b,k\n1,x,p\n2,3,q\n",
+    "nan.csv": "a,b,k\n1,nan,p\n2,3,q\n",
+    "ragged.csv": "a,b,k\n1,2,p\n2,3\n",
+    "constant.csv": "a,b,k\n" + "1,2,p\n1,2,q\n1,2,r\n" * 8,
+    "zero.csv": "a,b,k\n" + "0,0,p\n0,0,q\n0,0,r\n" * 8,
+    "negative.csv": "a,b,n\n" + "1,2,-1\n3,5,2\n4,7,3\n" * 5,
+    "three.csv": "a,b,y\n1,2,1.5\n3,5,2.5\n4,4,2\n",
+    "file": "a file",
+    "mine/notes.txt": "my own notes",
+}
+GOOD = "--data good.csv --target kind --drop n coin"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder, capsys):
+    """Run the command line in a folder of files; returns exit code, output and errors."""
+
+    def command(line: str) -> tuple[int, str, str]:
+        code = main(line.split())
+        return code, *capsys.readouterr()
+
+    return command
+
+
+BAD = [
+    ("", "arguments are required: COMMAND"),
+    ("reprot", "invalid choice: 'reprot'"),
+    ("report --frob", "unrecognized arguments: --frob"),
+    ("report --data nan.cvs --target k", "suffix '.cvs'"),
+    ("report --data goood.csv --target kind", "goood.csv is missing; did you mean good.csv?"),
+    ("report --data good.csv", "name the column to predict (--target); there is a, b, n, kind, coin"),
+    ("report --data good.csv --target knd", "no column 'knd': did you mean 'kind'?"),
+    ("report --data good.csv --target kind --drop knd", "no column 'knd': did you mean 'kind'?"),
+    ("report --target kind", "give the file too (--data)"),
+    ("report --data text.csv --target k", "row 1 (line 2), column 'b' holds 'x', not a number"),
+    ("report --data nan.csv --target k", "row 1 (line 2), column 'b' holds 'nan'; drop or impute that row"),
+    ("report --data ragged.csv --target k", "row 2 (line 3) has 2 cells but the header has 3"),
+    ("report --data constant.csv --target k", "every input column is constant"),
+    ("report --data zero.csv --target k", "every input is 0"),
+    ("report --data negative.csv --target n --family poisson", "'n' is -1 in row 1: the support of poisson is"),
+    ("report --data good.csv --target kind --family gaussian", "'kind' is text ('p' in row 1): gaussian needs numbers"),
+    ("report --data good.csv --target a --drop kind --family gaussian --normalizers layer", "layer_norm got H=1"),
+    ("report --data three.csv --target y --family gaussian --cases 2", "--cases 2: use at least three"),
+    (f"report {GOOD} --normalizers batch,laier", "unknown normalizer 'laier': did you mean 'layer_norm'?"),
+    (f"report {GOOD} --normalizers ,", "--normalizers is empty"),
+    (f"report {GOOD} --family gausian", "unknown family 'gausian': did you mean 'gaussian'?"),
+    (f"report {GOOD} --eps -1", "finite ε >= 0"),
+    (f"report {GOOD} --eps nan", "finite ε >= 0"),
+    (f"report {GOOD} --steps 0", "--steps 0: training takes at least one step"),
+    (f"report {GOOD} --steps many", "argument --steps: invalid int value: 'many'"),
+    (f"report {GOOD} --seed -1", "--seed -1: a seed is a non-negative integer"),
+    ("report -o file", "file is a file: choose another name"),
+    ("report -o mine", "mine holds 'notes.txt', which no report wrote"),
+    ("report -o no/where", "the folder no does not exist"),
+    ("table --format pdf", "invalid choice: 'pdf'"),
+    ("table --normalizers layers", "unknown normalizer 'layers': did you mean 'layer_norm'?"),
+    ("table --eps -3", "finite ε >= 0"),
+    (f"fisher {GOOD} --steps -1", "--steps -1"),
+    ("fisher --data good.csv --target coin --drop kind --family bernoulli --normalizer layer", "layer_norm got H=1"),
+    ("fisher -o F.txt", "suffix '.txt': give one of .npz, .csv"),
+    ("fisher -o no/F.npz", "the folder no does not exist"),
+    ("fisher -o mine", "suffix ''"),
+    ("derive --normalizer frozen", "unknown normalizer 'frozen'"),
+    ("derive --family foo", "unknown family 'foo'"),
+    ("derive -o x.pdf", "suffix '.pdf': give one of .tex"),
+    (f"decay {GOOD} --rate -1", "sgd got rate=-1.0"),
+    ("decay --steps 0", "--steps 0"),
+    ("decay -o x.txt", "suffix '.txt': give one of .csv, .svg, .png, .pdf"),
+    ("claims LN-haf", "LN-half"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), BAD, ids=[line for line, _ in BAD])
+def test_bad_input_is_one_line_and_leaves_nothing(run, folder, line, message):
+    before = sorted(folder.rglob("*"))
+    code, out, err = run(line)
+    assert code == 2 and out == ""
+    assert err.startswith("fishergeo: error: ") and err.count("\n") == 1 and message in err
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_the_paper_s_table(run):
+    code, out, err = run("table --paper")
+    assert (code, err) == (0, "")
+    marks = {line[:11].strip(): line[11:].split() for line in out.splitlines()[-3:]}
+    assert marks == {"batch norm": [*"✓·✓✓✓·"], "weight norm": [*"✓·✓···"], "layer norm": [*"✓✓·✓·✓"]}
+
+
+@pytest.mark.parametrize(
+    ("form", "start"), [("markdown", "| normalizer |"), ("latex", r"\begin{tabular}"), ("html", "<table>")]
+)
+def test_table_formats(run, form, start):
+    code, out, _ = run(f"table --paper --normalizers none,weight+mean_only_batch --format {form}")
+    assert code == 0 and out.startswith(start) and "weight norm+mean only batch norm" in out
+
+
+def test_eps_breaks_the_scaling_invariances(run):
+    _, out, _ = run("table --paper --normalizers layer --eps 1e-5 --proofs")
+    assert [*"·✓····"] == next(line for line in out.splitlines() if line.startswith("layer norm, eps")).split()[-6:]
+    assert "layer norm, eps=1e-05 / weight matrix recentering: invariant for all sizes" in out
+
+
+@pytest.mark.parametrize("suffix", ["npz", "csv"])
+def test_fisher_matrix_is_printed_and_saved(run, folder, suffix):
+    code, out, _ = run(f"fisher {GOOD} --normalizer batch_norm --steps 5 -o F.{suffix}")
+    shown = dict(line.split(maxsplit=1) for line in out.splitlines()[:-1])
+    assert code == 0 and out.splitlines()[-1] == f"F.{suffix}"
+    assert shown["size"] == "12" and int(shown["rank"]) + int(shown["nullity"]) == 12
+    if suffix == "npz":
+        with np.load(folder / "F.npz", allow_pickle=False) as saved:
+            F, names = saved["fisher"], saved["names"].tolist()
+            assert saved["weight"].shape == (3, 2)
+    else:
+        F = np.loadtxt(folder / "F.csv", delimiter=",", skiprows=1)
+        names = (folder / "F.csv").read_text().splitlines()[0].split(",")
+    assert names[:4] == ["weight[0 0]", "weight[0 1]", "bias[0]", "gain[0]"] and len(names) == 12
+    assert (F == F.T).all() and np.isclose(np.trace(F), float(shown["trace"]), rtol=1e-5)
+
+
+def test_decay_prints_falling_rates_and_saves_every_step(run, folder):
+    code, out, _ = run(f"decay {GOOD} --normalizers batch,none --steps 20 -o run.csv")
+    rates = [float(line.split()[4]) for line in out.splitlines() if line.startswith("batch norm")]
+    assert code == 0 and rates == sorted(rates, reverse=True) and rates[-1] < rates[0]
+    assert len((folder / "run.csv").read_text().splitlines()) == 1 + 2 * 21 * 3
+    assert run(f"decay {GOOD} --normalizers batch --steps 5 --rate 0.1 -o run.svg")[0] == 0
+    assert (folder / "run.svg").read_text().startswith("<?xml")
+
+
+def test_derive_writes_latex(run, folder):
+    code, out, _ = run("derive --normalizer layer --family bernoulli -o blocks.tex")
+    text = (folder / "blocks.tex").read_text()
+    assert (code, out) == (0, "blocks.tex\n")
+    assert text.count(r"\[") == 12 and text.count("{") == text.count("}") and r"\bar{F}_{g_i g_j}" in text
+    assert run("derive --normalizer none")[1].count(r"\[") == 6  # no gain
+
+
+def test_claims(run):
+    code, out, _ = run("claims LN-half LN-sign")
+    assert code == 0 and "LN-half: refuted" in out and "LN-sign: holds if δ > 0" in out and "evidence:" in out
+    assert r"\begin{description}" in run("claims LN-sign --format latex")[1]
+
+
+def test_help_and_version(capsys):
+    for line in (
+        "--help",
+        "report --help",
+        "table --help",
+        "fisher --help",
+        "derive --help",
+        "decay --help",
+        "claims -h",
+    ):
+        with pytest.raises(SystemExit) as exit:
+            main(line.split())
+        assert exit.value.code == 0 and "usage: fishergeo" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.startswith("fishergeo ")
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from fishergeo.cli import parser; parser().format_help(); "
+        "print(*{'numpy', 'scipy', 'sympy', 'matplotlib', 'jinja2'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interruption_leaves_nothing(tmp_path, number, code):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fishergeo", "report", "-o", "out"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    time.sleep(3)
+    assert process.poll() is None
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code and out == "" and list(tmp_path.iterdir()) == []
+    assert err == ("fishergeo: interrupted\n" if number == signal.SIGINT else "")
+
+
+def _report(folder):
+    folder.mkdir()
+    (folder / "index.html").write_text("old")
+    (folder / output.RESULTS).write_text('{"generator": "fishergeo 0", "files": ["index.html", "results.json"]}')
+
+
+def _interrupted(manager, name=""):
+    with manager as work:
+        (work / name).write_text("half")
+        raise KeyboardInterrupt
+
+
+def test_a_report_is_replaced_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "report"
+    _report(target)
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(output.folder(target), "index.html")
+    assert (target / "index.html").read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["report"]
+    with output.folder(target) as work:
+        (work / "index.html").write_text("new")
+    assert {p.name: p.read_text() for p in target.iterdir()} == {"index.html": "new"}
+    assert [p.name for p in tmp_path.iterdir()] == ["report"]
+
+
+def test_a_report_with_other_files_is_left_alone(tmp_path):
+    target = tmp_path / "report"
+    _report(target)
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds 'notes.txt', which no report wrote"), output.folder(target):
+        pytest.fail("must not start")
+    assert (target / "notes.txt").read_text() == "mine"
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "F.csv"
+    target.write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(output.file(target))
+    assert target.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["F.csv"]
+    with output.file(target) as work:
+        work.write_text("new")
+    assert target.read_text() == "new" and [p.name for p in tmp_path.iterdir()] == ["F.csv"]
