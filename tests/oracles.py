@@ -82,7 +82,12 @@ def forward(name: str, eps: tuple[Any, bool] = (0, True)) -> Forward:
 
 def frozen(mean: Any, var: Any) -> Forward:
     """Batch norm at inference, with one mean and one variance for each unit."""
-    return lambda X, W, shift=0: (X @ W.T + shift - number(mean, X)) / np.sqrt(number(var, X))
+    return lambda X, W, shift=0: given(X @ W.T + shift, mean, var)
+
+
+def given(a: Any, mean: Any, var: Any) -> Any:
+    """(a - mean)/√var with given statistics."""
+    return (a - number(mean, a)) / np.sqrt(number(var, a))
 
 
 def standardize(t: Any, layout: str, over: str, center: bool, divide: str, eps: tuple[Any, bool] = (0, True)) -> Any:

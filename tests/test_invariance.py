@@ -8,7 +8,7 @@ import contracts
 import numpy as np
 import oracles
 import pytest
-from cases import CASES, PLAIN, SIZES, composed, each_case, each_transformation, frozen_per_unit, random_composition
+from cases import CASES, PLAIN, SIZES, Case, composed, each_case, each_transformation, frozen_per_unit, random_composition
 
 import fishergeo as fg
 from fishergeo.invariance.proof import prove
@@ -185,8 +185,37 @@ def test_compositions_of_the_zoo(transformation, rng):
                 A = summed(A, none)
             return A
 
-        case = contracts.Case("composed", fg.compose(*parts), forward)
+        case = Case("composed", fg.compose(*parts), forward)
         contracts.verdict_is_the_oracle(case, transformation, rng)
+
+
+MEAN, VAR = [0.5, -1, 2], [1, 4, 2.25]
+SAMPLE, UNIT = fg.Standardize(fg.Axis.SAMPLE), fg.Standardize(fg.Axis.UNIT)
+WITH_FROZEN = {
+    "shared, then layer norm": ((fg.Frozen(1, 4), UNIT), lambda a: layer(oracles.given(a, 1, 4))),
+    "shared, then batch norm": ((fg.Frozen(1, 4), SAMPLE), lambda a: batch(oracles.given(a, 1, 4))),
+    "per unit, then batch norm": ((fg.Frozen(MEAN, VAR), SAMPLE), lambda a: batch(oracles.given(a, MEAN, VAR))),
+    "per unit, then layer norm": ((fg.Frozen(MEAN, VAR), UNIT), lambda a: layer(oracles.given(a, MEAN, VAR))),
+    "batch norm, then per unit": ((SAMPLE, fg.Frozen(MEAN, VAR)), lambda a: oracles.given(batch(a), MEAN, VAR)),
+}
+
+
+def layer(a):
+    return oracles.over_root(oracles.centered(a, -1), -1, (0, True))
+
+
+def batch(a):
+    return oracles.over_root(oracles.centered(a, 0), 0, (0, True))
+
+
+@each_transformation()
+@pytest.mark.parametrize("name", WITH_FROZEN)
+def test_compositions_with_frozen_statistics(name, transformation, rng):
+    stages, formula = WITH_FROZEN[name]
+    case = Case(name, fg.Normalizer(name, summed=stages), lambda X, W, shift=0: formula(X @ W.T + shift))
+    verdict = contracts.verdict_is_the_oracle(case, transformation, rng, sizes=(7, 5, 3))
+    if not verdict.invariant:
+        contracts.witness_is_real(case, transformation, verdict.witness)
 
 
 @pytest.mark.parametrize("seed", range(150))
