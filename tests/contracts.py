@@ -6,13 +6,16 @@ The tests run them on everything the package has, and on objects that are wrong 
 from __future__ import annotations
 
 import decimal
+import warnings
 from typing import Any
 
 import numpy as np
 import oracles
+import pytest
 import sympy
 from cases import Case, Setup
 
+import fishergeo as fg
 from fishergeo.invariance.proof import prove
 
 EXACT = 1e-12
@@ -25,6 +28,19 @@ def close(a: Any, b: Any, tolerance: float = EXACT) -> None:
     size = np.abs(b).max(initial=0.0)
     error = np.abs(a - b).max(initial=0.0)
     assert error <= tolerance * size, f"relative error {error / size if size else np.inf:.2e} > {tolerance:.0e}"
+
+
+def is_refused(act: Any, culprit: str, remedy: str) -> None:
+    """An `InputError` of one line that names the culprit and the remedy, with no warning before it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(fg.InputError) as caught:
+            act()
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 300
+    assert culprit in message, message
+    assert remedy in message, message
 
 
 # --- the primitive -------------------------------------------------------------------------------------------------

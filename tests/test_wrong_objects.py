@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import contracts
@@ -242,3 +243,23 @@ def test_witness_that_is_none():
     fails(contracts.witness_is_real, layer_norm, fg.dataset_recentering, replace(witness, values=unmoved))
     wrong_number = replace(witness, after=witness.after + 1)
     fails(contracts.witness_is_real, layer_norm, fg.dataset_recentering, wrong_number)
+
+
+# --- refusals ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "message", ["it is\nthe culprit: a remedy", "the culprit", "a remedy", "the culprit: a remedy" * 20]
+)
+def test_refusals_that_do_not_help(message):
+    def act():
+        raise fg.InputError(message)
+
+    fails(contracts.is_refused, act, "the culprit", "a remedy")
+
+
+def test_what_is_not_refused():
+    with pytest.raises(pytest.fail.Exception):
+        contracts.is_refused(lambda: float("nan"), "", "")
+    with pytest.raises(RuntimeWarning):
+        contracts.is_refused(lambda: warnings.warn("overflow", RuntimeWarning, stacklevel=1), "", "")
