@@ -167,3 +167,10 @@ def test_every_module_imports():
 def test_star_import_brings_the_public_names():
     shown = python("from fishergeo import *; print(GLM, batch_norm, fisher)")
     assert "batch_norm" in shown
+
+
+def test_the_oracle_is_independent():
+    """The plain formulas that everything is compared with import nothing of the package."""
+    tree = ast.parse((Path(__file__).parent / "oracles.py").read_text(encoding="utf-8"))
+    assert imported(tree, "oracles") == []
+    assert imported(ast.parse("from fishergeo.families import bernoulli"), "oracles") == [(1, "families")]
