@@ -144,6 +144,8 @@ def used(problem: Problem, settings: Settings) -> tuple[Problem, dict[str, Any]]
         raise InputError(f"{problem.name}: every input is 0; nothing can be predicted from that")
     scale = largest * float(np.sqrt(np.mean((X / largest) ** 2)))
     constant = [name for name, column in zip(problem.inputs, X.T, strict=True) if (column == column[0]).all()]
+    if len(constant) == X.shape[1]:
+        raise InputError(f"{problem.name}: every input column is constant; give columns that vary")
     data = {
         "name": problem.name,
         "source": problem.source,

@@ -57,6 +57,8 @@ def _modernize(node: ElementTree.Element) -> None:
 def _hold_fences(node: ElementTree.Element) -> None:
     """The brackets of a matrix go with it into a row of their own: they stretch to the height of their row."""
     for place in range(len(node) - 2, 0, -1):
+        if place + 1 >= len(node):  # what was to the right went into a row
+            continue
         left, table, right = node[place - 1 : place + 2]
         if table.tag == "mtable" and left.tag == right.tag == "mo" and left.text in _OPEN:
             row = ElementTree.Element("mrow")
@@ -116,7 +118,27 @@ def _between(text: str, token: Callable[[re.Match[str]], str], plain: Callable[[
     return "".join([*out, plain(text[end:])])
 
 
-_PUNCTUATION = {"…": r"\ldots{}", "–": "--", "“": "``", "”": "''", "’": "'"}
+_KNOWN = {
+    "…": r"\ldots{}",
+    "–": "--",
+    "“": "``",
+    "”": "''",
+    "’": "'",
+    "°": r"$^\circ$",
+    "ß": r"{\ss}",
+    "æ": r"{\ae}",
+    "ø": r"{\o}",
+}
+_ACCENT = {
+    "\u0300": "`",
+    "\u0301": "'",
+    "\u0302": "^",
+    "\u0303": "~",
+    "\u0308": '"',
+    "\u030a": "r",
+    "\u0327": "c",
+    "\u030c": "v",
+}
 _ESCAPE = re.compile(r"\\textbackslash\{\}|\\textasciitilde\{\}|\\([&%#_{}$])")
 
 
@@ -125,10 +147,13 @@ def escape_tex(text: str) -> str:
     from ..claims.text import prose
 
     def letter(character: str) -> str:
-        if character in _PUNCTUATION:
-            return _PUNCTUATION[character]
+        base, *marks = list(unicodedata.normalize("NFD", character))
+        if character in _KNOWN:
+            return _KNOWN[character]
+        if base.isascii() and len(marks) == 1 and marks[0] in _ACCENT:
+            return rf"\{_ACCENT[marks[0]]}{{{base}}}"
         known = character if unicodedata.combining(character) else prose(character)
-        return known if known.isascii() or "\u00a1" <= known <= "\u017f" else f"[U+{ord(character):04X}]"
+        return known if known.isascii() else f"[U+{ord(character):04X}]"
 
     return "".join(map(letter, unicodedata.normalize("NFC", text)))
 

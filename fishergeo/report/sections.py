@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -135,7 +136,7 @@ def invariance(results: Results) -> Iterator[Block]:
         [entry["title"] for entry in table["normalizers"]],
         [(entry["title"], entry["formula"]) for entry in table["transformations"]],
         [
-            [(cells[m["name"], t["name"]]["invariant"], f"{m['name']}-{t['name']}") for t in table["transformations"]]
+            [(cells[m["name"], t["name"]]["invariant"], _anchor(m["name"], t["name"])) for t in table["transformations"]]
             for m in table["normalizers"]
         ],
     )
@@ -146,13 +147,16 @@ def invariance(results: Results) -> Iterator[Block]:
             f"{entry['title']}: {plural(sum(cell['invariant'] for cell in of), 'proof')}, "
             f"{plural(sum(not cell['invariant'] for cell in of), 'counterexample')}",
             tuple(block for cell in of for block in _cell(cell, titles[cell["transformation"]])),
-            name=entry["name"],
+            name=_anchor(entry["name"]),
             screen_only=entry["name"] not in studied,
         )
 
 
+def _anchor(*names: str) -> str:
+    return "-".join(["proof", *(re.sub(r"\W+", "_", name) for name in names)])
+
+
 def _cell(cell: dict[str, Any], title: str) -> Iterator[Block]:
-    name = f"{cell['normalizer']}-{cell['transformation']}"
     blocks: list[Block] = [Formula(cell["latex"])]
     if cell["sign_witness"]:
         blocks += [Text("A negative factor changes it:"), Formula(cell["sign_witness"])]
@@ -160,7 +164,7 @@ def _cell(cell: dict[str, Any], title: str) -> Iterator[Block]:
         verdict = "invariant for all sizes" + (f" if {', '.join(cell['conditions'])}" if cell["conditions"] else "")
     else:
         verdict = "not invariant"
-    yield Details(f"{title}: {verdict}", tuple(blocks), name=name)
+    yield Details(f"{title}: {verdict}", tuple(blocks), name=_anchor(cell["normalizer"], cell["transformation"]))
 
 
 def scaling(results: Results) -> Iterator[Block]:

@@ -57,8 +57,8 @@ def starting_point(model: GLM, X: Floats, Y: Floats, rng: np.random.Generator) -
     p = model.init(X.shape[1], Y.shape[1], rng)
     Z, family, mean = model.natural(p, X), model.family, Y.mean(axis=0)
     spread = Z.std(axis=0)
-    if not (spread > 0).all():
-        raise InputError("every input column is constant: the outputs cannot depend on the inputs; give varying columns")
+    if not (spread > 1e-12 * np.abs(Z).max(axis=0)).all():
+        raise InputError(f"{model.normalizer.name}: the summed inputs of a unit are constant; give inputs that vary")
 
     def loss(theta: Floats) -> tuple[float, Floats]:
         with np.errstate(all="ignore"):
