@@ -25,11 +25,12 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True)
 class Numbers:
-    """A number system: how a SymPy number enters it, and its square root."""
+    """A number system: how a SymPy number enters it, and the square root and reciprocal of its arrays."""
 
     dtype: Any
     number: Callable[[Any], Any]
     sqrt: Callable[[Any], Any] = root
+    reciprocal: Callable[[Any], Any] = lambda array: 1 / array
 
     def array(self, value: Any) -> Any:
         return np.asarray(value, self.dtype)
@@ -110,15 +111,12 @@ class Evaluator:
             array, own = self._value(exponent)
             return self._function(sympy.exp, array), own
         array, own = self._value(base)
-        if exponent.is_Integer:
-            # NumPy refuses negative integer powers of some kinds of numbers; 1/x is what is meant
-            power = array ** abs(int(exponent))
-            return (power if exponent > 0 else self.numbers.number(1) / power), own
-        twice = 2 * exponent
-        if not twice.is_Integer:
-            raise InputError(f"the power {base}**({exponent}) is neither whole nor a square root")
-        power = self.numbers.sqrt(array) ** abs(int(twice))
-        return (power if twice > 0 else self.numbers.number(1) / power), own
+        if not exponent.is_Integer:
+            if not (2 * exponent).is_Integer:
+                raise InputError(f"the power {base}**({exponent}) is neither whole nor a square root")
+            array, exponent = self.numbers.sqrt(array), 2 * exponent
+        power = array ** abs(int(exponent))
+        return (power if exponent > 0 else self.numbers.reciprocal(power)), own
 
     def _function(self, function: Any, array: Any) -> Any:
         if self.numbers.dtype is object:

@@ -6,14 +6,15 @@ import re
 from typing import Any
 
 import sympy
+from sympy.core.function import AppliedUndef
 from sympy.printing.latex import LatexPrinter
 
 from ..axes import Axis
-from .sums import INDEX, PERMUTATION, I, axis_of, common_factor, terms
+from .sums import INDEX, PERMUTATION, Deferred, I, axis_of, common_factor, terms
 
 _ACCENTS = {"hat": r"\hat", "bar": r"\bar", "dot": r"\dot", "tilde": r"\tilde"}
 _ROW, _COLUMN = INDEX[Axis.UNIT], sympy.Symbol("d'", integer=True)
-_NAMES = {"eta": r"\eta''"}
+_NAMES = {"eta": r"\eta''"}  # of an indexed symbol
 
 
 def symbol_name(name: str, bold: bool = False) -> str:
@@ -24,6 +25,8 @@ def symbol_name(name: str, bold: bool = False) -> str:
         letter, accent, stage = accented.groups()
         body = rf"{_ACCENTS[accent]}{{{symbol_name(letter, bold)}}}"
         return rf"{body}^{{({stage})}}" if stage else body
+    if block := re.fullmatch(r"F([vwbg]{2})", name):
+        return rf"\bar{{F}}^{{{block.group(1)}}}"
     if sited := re.fullmatch(r"(sigma)([xwa])(\d?)", name):
         letter, site, stage = sited.groups()
         return rf"\{letter}^{{{site}{f'({stage})' if stage else ''}}}"
@@ -47,8 +50,34 @@ class IndexPrinter(LatexPrinter):
         return limits + self._factor(expr.function)
 
     def _print_Partial(self, expr: Any) -> str:
-        what, by = (self._print(arg) for arg in expr.args)
-        return rf"\frac{{\partial {what}}}{{\partial {by}}}"
+        what, by, *at = expr.args
+        order = 1
+        while isinstance(what, type(expr)) and what.args[1:] == (by,):
+            what, order = what.args[0], order + 1
+        power = f"^{{{order}}}" if order > 1 else ""
+        below = rf"\partial {self._print(by)}{power}"
+        body = self._print(what)
+        simple = what.is_Symbol or isinstance(what, sympy.Indexed | AppliedUndef)
+        text = (
+            rf"\frac{{\partial{power} {body}}}{{{below}}}"
+            if simple
+            else rf"\frac{{\partial{power}}}{{{below}}} \left({body}\right)"
+        )
+        return rf"\left. {text} \right|_{{{self._print(by)} = {self._print(at[0])}}}" if at else text
+
+    def _print_At(self, expr: Any) -> str:
+        what, by, value = (self._print(arg) for arg in expr.args)
+        return rf"\left. {what} \right|_{{{by} = {value}}}"
+
+    def _print_Expectation(self, expr: Any) -> str:
+        return rf"\mathrm{{E}}\left[{self._print(expr.args[0])}\right]"
+
+    def _print_Derivative(self, expr: Any) -> str:
+        function = expr.expr
+        if not isinstance(function, AppliedUndef):
+            return super()._print_Derivative(expr)
+        name = sympy.latex(sympy.Symbol(function.func.__name__))
+        return rf"{name}{chr(39) * expr.derivative_count}\left({self._print(function.args[0])}\right)"
 
     def _print_Pow(self, expr: Any) -> str:
         base = expr.base
@@ -67,6 +96,11 @@ class IndexPrinter(LatexPrinter):
 
     def _print_Mul(self, expr: Any) -> str:
         number, rest = expr.as_coeff_Mul()
+        roots = [f for f in sympy.Mul.make_args(rest) if f.is_Pow and abs(f.exp) == sympy.Rational(1, 2)]
+        if len(roots) > 1 and any(f.exp > 0 for f in roots):
+            under = rf"\sqrt{{{self._print(sympy.Mul(*(f**2 for f in roots)))}}}"
+            before = expr / sympy.Mul(*roots)
+            return under if before == 1 else f"{self._factor(before)} {under}"
         above: list[Any] = []
         below: list[Any] = []
         sums: list[Any] = []
@@ -74,11 +108,15 @@ class IndexPrinter(LatexPrinter):
             if factor.is_Pow and factor.exp.is_number and factor.exp < 0:
                 below.append(1 / factor)
             else:
-                (sums if factor.has(sympy.Sum) or factor.is_Add else above).append(factor)
+                (sums if factor.has(sympy.Sum, Deferred) or factor.is_Add else above).append(factor)
         sign = "- " if number < 0 else ""
         number = abs(number)
         numerator = ([str(number.p)] if number.p != 1 else []) + [self._factor(f) for f in above]
-        denominator = ([str(number.q)] if number.q != 1 else []) + [self._factor(f) for f in below]
+        alone = number.q == 1 and len(below) == 1
+        denominator = [] if number.q == 1 else [str(number.q)]
+        denominator += [self._print(f) if alone else self._factor(f) for f in below]
+        if denominator and len(sums) == 1 and sums[0].is_Add and not numerator and not sums[0].has(sympy.Sum):
+            return rf"{sign}\frac{{{self._print(sums[0])}}}{{{' '.join(denominator)}}}"
         head = " ".join(numerator)
         if denominator:
             head = rf"\frac{{{head or '1'}}}{{{' '.join(denominator)}}}"
@@ -96,6 +134,9 @@ class IndexPrinter(LatexPrinter):
     def _print_KroneckerDelta(self, expr: Any, exp: str | None = None) -> str:
         body = r"\delta_{" + " ".join(self._print(index) for index in expr.args) + "}"
         return body if exp is None else f"{body}^{{{exp}}}"
+
+    def _print_loggamma(self, expr: Any) -> str:
+        return rf"\log\Gamma\left({self._print(expr.args[0])}\right)"
 
     def _print_Function(self, expr: Any, exp: str | None = None) -> str:
         if expr.func == PERMUTATION:
@@ -263,3 +304,9 @@ def matrix_form(row: str, column: str, sides: tuple[Any, Any], family_curvature:
 
 def _gain_or_one(part: str, unit: str) -> str:
     return rf"\hat{{a}}_{unit}" if part == "gain" else ""
+
+
+def relative_gap(value: Any) -> str:
+    """The gap of eq. (13) of Ba, Kiros, Hinton 2016 to the exact matrix, relative in the Frobenius norm."""
+    head = r"\frac{\lVert F_{(13)} - F \rVert}{\lVert F \rVert}"
+    return rf"{head} = {sympy.latex(value)} \approx {float(value):.3f}"

@@ -5,38 +5,44 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import sympy
 from sympy import Expr, Indexed, Mul, Sum, Symbol
 
 from .. import special
-from .sums import axis_of, canonical, is_index, normal, rename, resum, terms
+from .sums import Deferred, axis_of, canonical, fresh, is_index, normal, rename, resum, terms
 
 _ROUNDS = 25
 
 
-class Partial(sympy.Expr):
-    """∂f/∂v, not carried out: a checker expands f by its definitions and differentiates."""
+class Partial(Deferred):
+    """∂f/∂v, or its value at v = the third argument; f is expanded by its definitions before it is differentiated."""
 
-    @property
-    def free_symbols(self) -> set[Any]:
-        return set().union(*(arg.free_symbols for arg in self.args))
+    def carry_out(self, definitions: Sequence[Rule]) -> Expr:
+        f, v, *at = self.args
+        expanded = expand(f, definitions)
+        # SymPy does not notice that an index of v is also the name of a summed index: give v indices of its own
+        own = {index: fresh(index) for index in v.free_symbols if is_index(index)}
+        slope = rename(expanded, own).diff(v.xreplace(own))
+        if at:
+            slope = slope.subs(v, at[0]).replace(sympy.Subs, lambda *args: sympy.Subs(*args).doit())
+        return canonical(rename(slope, {new: old for old, new in own.items()}))
 
 
 @dataclass(frozen=True)
 class Rule:
     """A known equation, used from left to right for all values of the free indices of ``left``.
 
-    ``left`` is a symbol, an indexed symbol, a power of one, or a sum of a product; raises `TypeError` for anything else.
+    ``left`` is a symbol (indexed or not), a power of one, a sum of a product, or a derivative; raises `TypeError` for
+    anything else.
     """
 
     left: Expr
     right: Expr
 
     def __post_init__(self) -> None:
-        if not isinstance(self.left, Symbol | Indexed | Sum | sympy.Pow | sympy.Function):
-            raise TypeError(f"a rule rewrites a symbol, an indexed symbol, a power or a sum, not {self.left}")
+        if not isinstance(self.left, Symbol | Indexed | Sum | sympy.Pow | sympy.Function | Deferred):
+            raise TypeError(f"a rule rewrites a symbol, a power, a sum or a derivative, not {self.left}")
 
     @property
     def indices(self) -> tuple[Symbol, ...]:
@@ -91,6 +97,14 @@ class Rule:
         return None
 
 
+class At(Deferred):
+    """f at v = value, f expanded by its definitions."""
+
+    def carry_out(self, definitions: Sequence[Rule]) -> Expr:
+        f, v, value = self.args
+        return canonical(expand(f, definitions).subs(v, value))
+
+
 def rewrite(expr: Expr, rules: Sequence[Rule]) -> Expr:
     """The canonical form after the rules, used until nothing changes; raises `RecursionError` if they go in circles."""
     expr = canonical(expr)
@@ -103,26 +117,27 @@ def rewrite(expr: Expr, rules: Sequence[Rule]) -> Expr:
     raise RecursionError(f"the rules {[str(rule.left) for rule in rules]} rewrite in circles")
 
 
-def differentiate(expr: Expr, definitions: Sequence[Rule]) -> Expr:
-    """Carry out every `Partial`, all defined quantities expanded first, so that no dependence is overlooked."""
-    partials = sorted(expr.atoms(Partial), key=sympy.default_sort_key)
-    if not partials:
-        return expr
-    done = {p: canonical(rewrite(p.args[0], definitions).diff(p.args[1])) for p in partials}
-    return _replace(expr, done)
+def carry_out(expr: Expr, definitions: Sequence[Rule] = ()) -> Expr:
+    """Carry out every `Deferred` operation in the expression."""
+    if isinstance(expr, Deferred):
+        return expr.carry_out(definitions)
+    return expr.func(*(carry_out(part, definitions) for part in expr.args)) if expr.has(Deferred) else expr
 
 
-def _replace(expr: Expr, done: Mapping[Expr, Expr]) -> Expr:
-    if expr in done:
-        return done[expr]
-    return expr.func(*(_replace(part, done) for part in expr.args)) if expr.has(Partial) else expr
+def expand(expr: Expr, definitions: Sequence[Rule]) -> Expr:
+    """The expression in undefined quantities alone: definitions inserted, and everything deferred carried out."""
+    while True:
+        expr = rewrite(expr, definitions)
+        if not expr.has(Deferred):
+            return expr
+        expr = carry_out(expr, definitions)
 
 
 def vanishes(expr: Expr, rules: Sequence[Rule] = (), definitions: Sequence[Rule] = ()) -> bool:
     """Whether the expression is 0 for all sizes, given the rules; derivatives are taken of the expanded definitions."""
-    if expr.has(Partial):
-        expr, rules = differentiate(expr, definitions), [*rules, *definitions]
     expr = rewrite(expr, rules)
+    if expr.has(Deferred):
+        expr = expand(expr, definitions)
     for _ in range(3):
         if expr == 0:
             return True

@@ -34,6 +34,10 @@ _AXIS = {
 _counter = itertools.count()
 
 
+class Deferred(Expr):
+    """An operation that is written but not carried out: a derivative, an expectation."""
+
+
 def is_index(symbol: Expr) -> bool:
     """Whether a symbol is an index (sizes are positive, indices are only integer)."""
     return isinstance(symbol, Symbol) and bool(symbol.is_integer) and symbol.name[0] in _AXIS and not symbol.is_positive
@@ -77,8 +81,13 @@ def rename(expr: Expr, names: Mapping[Expr, Expr]) -> Expr:
         return expr.xreplace(names)
     if not isinstance(expr, Sum):
         return expr.func(*(rename(part, names) for part in expr.args))
-    bound = {limit[0]: _fresh(limit[0]) for limit in expr.limits}
+    bound = {limit[0]: fresh(limit[0]) for limit in expr.limits}
     return resum(rename(expr.function.xreplace(bound), names), bound.values())
+
+
+def over(expr: Expr, *indices: Symbol) -> Expr:
+    """Σ over ``indices`` as it is written, not brought to canonical form."""
+    return Sum(expr, *((index, 1, SIZE[axis_of(index)]) for index in indices))
 
 
 def resum(expr: Expr, indices: Iterable[Symbol]) -> Expr:
@@ -92,7 +101,7 @@ def canonical(expr: Expr) -> Expr:
     """The canonical form of any expression in index notation: every sum in it is summed anew, from the inside out."""
     if isinstance(expr, Sum):
         return normal(resum(canonical(expr.function), [limit[0] for limit in expr.limits]))
-    if not expr.args or isinstance(expr, Indexed | KroneckerDelta):
+    if not expr.args or isinstance(expr, Indexed | KroneckerDelta | Deferred | sympy.Derivative | sympy.Subs):
         return expr
     rebuilt = expr.func(*(canonical(part) for part in expr.args))
     if rebuilt.is_Pow and rebuilt.base.is_Add and not rebuilt.exp.is_Integer:
@@ -101,9 +110,13 @@ def canonical(expr: Expr) -> Expr:
 
 
 def root_of(expr: Expr) -> Expr:
-    """The square root, with whatever is a common factor of all terms taken out of it."""
+    """The square root, with the common factor of all terms and positive denominators taken out of it."""
     expr = normal(expr)
     factor = common_factor(expr)
+    for term in terms(expr):
+        for base, power in (Mul(*term) / factor).as_powers_dict().items():
+            if power.is_number and power < 0 and base.is_positive and not base.is_number:
+                factor *= base**power
     rest = sympy.Add(*(Mul(*term) / factor for term in terms(expr)))
     return sympy.sqrt(factor) * sympy.sqrt(rest)
 
@@ -119,7 +132,8 @@ def total(expr: Expr, index: Symbol) -> Expr:
     return sympy.Add(*(_sum_term(term, index) for term in terms(expr)))
 
 
-def _fresh(index: Symbol) -> Symbol:
+def fresh(index: Symbol) -> Symbol:
+    """A new index along the same axis."""
     return Symbol(f"{index.name[0]}_{next(_counter)}", integer=True)
 
 
@@ -130,12 +144,12 @@ def _depends(expr: Expr, index: Symbol) -> bool:
 def _sum_term(term: Sequence[Expr], index: Symbol) -> Expr:
     outside = [factor for factor in term if not _depends(factor, index)]
     inside: list[Expr] = []
-    name = _fresh(index)
+    name = fresh(index)
     bound = {name}
     for factor in (factor for factor in term if _depends(factor, index)):
         factor = factor.xreplace({index: name})
         if isinstance(factor, Sum):
-            rename = {limit[0]: _fresh(limit[0]) for limit in factor.limits}
+            rename = {limit[0]: fresh(limit[0]) for limit in factor.limits}
             bound |= set(rename.values())
             factor = factor.function.xreplace(rename)
         inside += Mul.make_args(factor)
@@ -167,7 +181,7 @@ def _contract(factors: list[Expr], bound: set[Symbol]) -> list[Expr]:
                 changed = True
                 break
             if any(f.has(PERMUTATION(index)) for f in holders):
-                plain = _fresh(index)
+                plain = fresh(index)
                 renamed = [f.xreplace({PERMUTATION(index): plain}) for f in factors]
                 if not any(_depends(f, index) for f in renamed):
                     bound.discard(index)

@@ -1,0 +1,95 @@
+"""What the chapters share: symbols, the names that a normalizer's run gives to its moments, and a numeric
+comparison."""
+
+from __future__ import annotations
+
+import numpy as np
+import sympy
+from sympy import Expr, Indexed, IndexedBase, Symbol, sqrt
+
+import fishergeo as fg
+from fishergeo.families import Family
+from fishergeo.normalizers import Normalizer
+from fishergeo.standardize import Scale
+from fishergeo.symbolic import derivation as by
+from fishergeo.symbolic.atoms import atoms
+from fishergeo.symbolic.blocks import FisherBlock
+from fishergeo.symbolic.certainty import Certificate, FalseStep, Level
+from fishergeo.symbolic.curvature import ETA, PHI, Symmetric
+from fishergeo.symbolic.derivation import Derivation, Step
+from fishergeo.symbolic.rules import Partial, Rule
+from fishergeo.symbolic.sums import INDEX, SIZE, I, J, is_index, over
+
+n, h, col = (INDEX[axis] for axis in (fg.Axis.SAMPLE, fg.Axis.UNIT, fg.Axis.INPUT))
+N, H, D = (SIZE[axis] for axis in (fg.Axis.SAMPLE, fg.Axis.UNIT, fg.Axis.INPUT))
+m, k, k2, e, d2 = (Symbol(name, integer=True) for name in ("m", "k", "k'", "e", "d'"))
+x, w, b, g, z = (IndexedBase(name, real=True) for name in "xwbgz")
+a, ahat, xhat, what = (IndexedBase(name, real=True) for name in ("a", "ahat", "xhat", "what"))
+F = {part: IndexedBase(f"F{part}", real=True) for part in ("ww", "wb", "wg", "bb", "bg", "gg")}
+PARTS = {"w": "weight", "b": "bias", "g": "gain"}
+PARAMETER = {"w": w, "b": b, "g": g}
+
+
+def introduce(derivation: Derivation, normalizer: Normalizer) -> list[Step]:
+    """Define what a normalizer computes, as it is usually written, and check it against a run of the package."""
+    steps = []
+    stages = [stage for _, stage in normalizer.stages if stage.scale is not Scale.NONE]
+    for rule in atoms(normalizer).definitions:
+        written = rule.right
+        if str(getattr(rule.left, "base", rule.left)).startswith("sigma") and stages[0].over:
+            written = _spread(rule.left, stages[0], normalizer)
+        steps.append(derivation.define(rule.left, written))
+        derivation.check(rule.left, rule.right, by.run_of_the_definition, steps)
+    return steps
+
+
+def _spread(sigma: Expr, stage: object, normalizer: Normalizer) -> Expr:
+    """σ = √(Σ c²/K) over a cell, or √(Σ c²)."""
+    weights = bool(normalizer.weight)
+    t = w if weights else a
+    layout = (h, col) if weights else (n, h)
+    kept = sigma.indices if isinstance(sigma, Indexed) else ()
+    bound = {index: {n: m, h: k, col: e}[index] for index in layout if index not in kept}
+    entry = t[layout]
+    if stage.center:
+        entry = entry - IndexedBase(f"{t.label}bar", real=True)[kept]
+    count = sympy.Mul(*(SIZE[{n: fg.Axis.SAMPLE, h: fg.Axis.UNIT, col: fg.Axis.INPUT}[index]] for index in bound))
+    scale = count if stage.scale is Scale.STD else 1
+    return sqrt(over(entry.xreplace(bound) ** 2, *bound.values()) / scale)
+
+
+def known(derivation: Derivation, normalizer: Normalizer, because: by.Justification, using: list[Step]) -> list[Step]:
+    """Derive what is known of the sums of a normalizer's names: means are 0, mean squares 1, and so on."""
+    found = [rule for rule in atoms(normalizer).known if not isinstance(rule.right, Indexed)]
+    return [derivation.step(rule.left, rule.right, because, using) for rule in found]
+
+
+def fisher_definition(derivation: Derivation, row: str, column: str) -> Step:
+    """Define a block of the Fisher matrix: F = 1/(Nφ) Σ_n Σ_kk' ∂z_nk/∂row_i η''_nkk' ∂z_nk'/∂column_j."""
+    left = PARAMETER[row][(I, col) if row == "w" else I]
+    right = PARAMETER[column][(J, d2) if column == "w" else J]
+    free = [index for index in (I, J, col, d2) if index in left.free_symbols | right.free_symbols and is_index(index)]
+    total = over(Partial(z[n, k], left) * Symmetric(ETA, n, k, k2) * Partial(z[n, k2], right), n, k, k2)
+    return derivation.define(F[row + column][tuple(free)], total / (N * PHI))
+
+
+def agrees(block: FisherBlock, family: Family, tolerance: float = 1e-12) -> Certificate:
+    """Compare a block with the numeric Fisher matrix at random arrays; raises `FalseStep` if they differ."""
+    samples, inputs, units = 7, 4, 5
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(samples, inputs))
+    model = fg.GLM(family, block.normalizer, dispersion=0.7 if family.free_dispersion else 1.0)
+    start = model.init(inputs=inputs, units=units, rng=rng)
+    p = model.unravel(start.ravel() + 0.3 * rng.normal(size=start.size), units)
+    dense = fg.fisher(model, p, X).to_dense().reshape(units, -1, units, p.size // units)
+    place = {"weight": slice(inputs), "bias": inputs, "gain": inputs + 1}
+    expected = dense[:, place[block.row], :, place[block.column]]
+    order = [0, 2, 1, 3] if expected.ndim == 4 else [0, 2, 1] if block.row == "weight" else list(range(expected.ndim))
+    gap = np.abs(block.lambdify()(model, p, X) - expected.transpose(order)).max()
+    if not gap <= tolerance * np.abs(dense).max():
+        raise FalseStep(f"{block} differs from the operator by {gap:.3g}")
+    return Certificate(Level.FLOATING_POINT, f"tolerance {tolerance:g}, N = {samples}, D = {inputs}, H = {units}")
+
+
+def rules(steps: list[Step]) -> list[Rule]:
+    return [step.rule for step in steps]
