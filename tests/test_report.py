@@ -120,8 +120,8 @@ def _check_numbers(folder, results, page, source):
     svgs = {name: (folder / f"{name}.svg").read_text(encoding="utf-8") for name in FIGURES}
     assert html.render(written, svgs) == page
     assert tex.render(written) == source
-    for study in results["normalizers"]:
-        assert number(study["fisher"]["trace"]) in source and number(study["loss"]["end"]) in source
+    for one in results["normalizers"]:
+        assert number(one["fisher"]["trace"]) in source and number(one["loss"]["end"]) in source
 
 
 def _check_geometry(path, results):
@@ -131,21 +131,21 @@ def _check_geometry(path, results):
     assert data["unit_names"] == ["high & up", "low", "mid_50%"]
     X = np.loadtxt(path, delimiter=",", skiprows=1, usecols=range(5))
     assert math.isclose(data["input_scale"], np.sqrt((X**2).mean()))
-    for study in results["normalizers"]:
-        F, null = study["fisher"], study["null_space"]
-        assert F["size"] == 3 * (5 + 2 if study["name"] != "identity" else 5 + 1)
+    for one in results["normalizers"]:
+        F, null = one["fisher"], one["null_space"]
+        assert F["size"] == 3 * (5 + 2 if one["name"] != "identity" else 5 + 1)
         assert F["rank"] + F["nullity"] == F["size"] and len(F["eigenvalues"]) == F["rank"]
         assert math.isclose(sum(F["eigenvalues"]), F["trace"], rel_tol=1e-9)
         assert math.isclose(F["eigenvalues"][0] / F["eigenvalues"][-1], F["condition"], rel_tol=1e-6)
         assert null["unexplained"] == 0 and sum(e["dimension"] for e in null["explained"]) == F["nullity"]
-        assert study["loss"]["end"] < study["loss"]["start"]
+        assert one["loss"]["end"] < one["loss"]["start"]
     plain, batch, layer = results["normalizers"]
     assert plain["eq13_gap"] < 1e-12 and batch["eq13_gap"] < 1e-12 and layer["eq13_gap"] > 0.1
-    for study in (batch, layer):
-        assert study["scaling"]["doubling"] == {"ww": "1/4", "wb": "1/2", "wg": "1/2", "bb": "1", "bg": "1", "gg": "1"}
-        assert math.isclose(study["scaling"]["slopes"]["ww"], -2, abs_tol=1e-6)
-        assert study["training"]["norm_identity_defect"] < 1e-12
-        assert study["training"]["effective_rate_end"] < study["training"]["effective_rate_start"]
+    for one in (batch, layer):
+        assert one["scaling"]["doubling"] == {"ww": "1/4", "wb": "1/2", "wg": "1/2", "bb": "1", "bg": "1", "gg": "1"}
+        assert math.isclose(one["scaling"]["slopes"]["ww"], -2, abs_tol=1e-6)
+        assert one["training"]["norm_identity_defect"] < 1e-12
+        assert one["training"]["effective_rate_end"] < one["training"]["effective_rate_start"]
     assert not plain["scaling"]["applies"] and plain["training"]["norm_identity_defect"] > 1e-6
     assert batch["scaling"]["curvature_along_w"] < 1e-12 < layer["scaling"]["curvature_along_w"]
     assert {claim["id"]: claim["kind"] for claim in results["claims"]}.items() >= {
