@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices in parallel processes: threads would only wait
+
 import numpy as np
 import pytest
 from cases import SIZES, SIZES_WITH_POSITIONS
