@@ -24,7 +24,7 @@ def mathml(latex: str, display: bool = False) -> str:
     """
     from latex2mathml.converter import convert
 
-    source = _ROMAN.sub(r"\\text{\1}", latex.replace("{aligned}", "{align*}"))
+    source = _ROMAN.sub(r"\\text{\1}", latex.replace("{aligned}", "{align*}").replace(r"\surd", r"\text{√}"))
     text = convert(source, display="block" if display else "inline")
     root = ElementTree.fromstring(
         text.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "").replace("<mi>&</mi>", "<bad/>")
@@ -43,6 +43,8 @@ def _modernize(node: ElementTree.Element) -> None:
     if variant in _BOLD and node.text:
         del node.attrib["mathvariant"]
         node.text = "".join(_bold(letter, variant) for letter in node.text)
+    if node.tag == "mo" and node.text in ("|", "‖") and "stretchy" not in node.attrib:  # \\left and \\right say so
+        node.attrib.update(stretchy="false", lspace="0", rspace="0")
     if node.tag in ("msub", "msubsup") and node[0].tag == "mo" and node[0].text == "∑":
         node.tag = {"msub": "munder", "msubsup": "munderover"}[node.tag]
         node[0].set("movablelimits", "true")
@@ -139,6 +141,7 @@ _ACCENT = {
     "\u0327": "c",
     "\u030c": "v",
 }
+_SIGNS = "<>|→⇒⇔≠≤≥≈±∝·×⊗⟂∈∞√"  # as good as plain text as they are as formulas
 _ESCAPE = re.compile(r"\\textbackslash\{\}|\\textasciitilde\{\}|\\([&%#_{}$])")
 
 
@@ -159,12 +162,14 @@ def escape_tex(text: str) -> str:
 
 
 def marked(text: str) -> str:
-    """The text of a claim with its Greek letters, signs and indices as $mathematics$."""
+    """The text of a claim with its Greek letters and indices as $mathematics$."""
     from ..claims.text import prose
 
     def plain(match: re.Match[str]) -> str:
         return match[1] or {"b": "\\", "a": "~"}[match[0][5]]
 
+    signs = {prose(sign): sign for sign in _SIGNS}
     return "".join(
-        part if part.startswith("$") else _ESCAPE.sub(plain, part) for part in re.split(r"(\$[^$]+\$)", prose(text))
+        signs.get(part, part) if part.startswith("$") else _ESCAPE.sub(plain, part)
+        for part in re.split(r"(\$[^$]+\$)", prose(text))
     )
