@@ -145,7 +145,7 @@ def scaling_slopes(
             slopes[name] = None
             continue
         fit = np.polynomial.Polynomial.fit(np.log(c), np.log(norm), 1)
-        slopes[name] = float(fit.convert().coef[1])
+        slopes[name] = float(fit.convert().deriv()(0.0))  # not coef[1]: a slope of exactly 0 is trimmed away
         deviations[name] = float(np.abs(fit(np.log(c)) - np.log(norm)).max())
     return ScalingSlopes(model, c, norms, slopes, deviations, along_units, along_matrix)
 
