@@ -98,7 +98,9 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         chapters = build(HERE)
     if options.html:
-        options.html.write_text(page(TITLE, chapters), encoding="utf-8")
+        from fishergeo.report.mathml import mathml
+
+        options.html.write_text(page(TITLE, chapters, mathml), encoding="utf-8")
     steps = sum(len(chapter.equations()) for chapter in chapters)
     print(f"{len(chapters)} chapters, {steps} equations")
     return 0

@@ -12,13 +12,12 @@ from sympy import Expr, Indexed, IndexedBase, KroneckerDelta, Symbol
 
 from ..axes import Axis, Site
 from ..normalizers import Normalized, Normalizer
-from ..standardize import Standardize, Standardized
+from ..standardize import Frozen, Scale, Standardize, Standardized
 from .arrays import Numbers
 from .indexed import IndexArray, generic
 from .rules import Rule, rewrite
 from .sums import INDEX, I, axis_of, resum
 
-EPSILON = Symbol("epsilon", positive=True)
 INPUT = Symbol("d'", integer=True)  # the input whose weight is varied
 _SITES = (("inputs", Site.INPUTS, "x"), ("weight", Site.WEIGHT, "w"), ("summed", Site.SUMMED, "a"))
 
@@ -70,7 +69,7 @@ class Atoms:
         """The canonical form with the known sums; a = σâ + ā is used where it leaves fewer terms and no mean."""
         kept = rewrite(expr, self.known)
         undone = rewrite(expr, [*self.known, *self.undo])
-        means = any(str(atom.base).endswith("bar") for atom in undone.atoms(Indexed))
+        means = any("bar" in str(atom.base) for atom in undone.atoms(Indexed))
         return kept if means or len(sympy.Add.make_args(undone)) >= len(sympy.Add.make_args(kept)) else undone
 
 
@@ -123,35 +122,33 @@ class _Run:
         def source(what: str) -> Source:
             return lambda _, at: getattr(getattr(at, part)[k], what)
 
+        scaled = [s for _, s in self.normalizer.stages if isinstance(s, Frozen) or s.scale is not Scale.NONE]
+        mark = "" if len(scaled) == 1 else f"{letter}{suffix}"
+        eps = Symbol(f"epsilon{mark}", positive=True)
         has_eps = isinstance(stage, Standardize) and stage.has_eps
-        at = (replace(stage, eps=EPSILON) if has_eps else stage)(t, site.layout(2))
+        at = (replace(stage, eps=eps) if has_eps else stage)(t, site.layout(2))
         if has_eps:
-            self.sources[EPSILON] = lambda normalizer, _: getattr(normalizer, part)[k].eps
-        scaled = [
-            s for _, s in self.normalizer.stages if getattr(s, "over", None) is not None and s.scale.value != "nothing"
-        ]
-        sigma_label = "sigma" if len(scaled) == 1 else f"sigma{letter}{suffix}"
-        mean = at.mean if at.frozen else self.name(f"{letter}{suffix}bar", at.mean, source("mean"))
-        sigma = self.name(sigma_label, at.sigma, source("sigma"), positive=True)
+            self.sources[eps] = lambda normalizer, _: getattr(normalizer, part)[k].eps
+        mean = at.mean if at.frozen else self.name(f"{letter}bar{suffix}", at.mean, source("mean"))
+        sigma = self.name(f"sigma{mark}", at.sigma, source("sigma"), positive=True)
         plain = t if mean is None else t - mean
         value = self.name(f"{letter}hat{suffix}", plain if sigma is None else plain / sigma, source("value"))
-        ratio = sigma / (sigma - EPSILON) if isinstance(at.ratio, IndexArray) else at.ratio
+        ratio = sigma / (sigma - eps) if isinstance(at.ratio, IndexArray) else at.ratio
         named = replace(at, value=value, mean=mean, sigma=sigma, ratio=ratio)
         if not at.frozen:
-            self.remember(stage, named, t)
+            self.remember(stage, named, t, eps)
         return named
 
-    def remember(self, stage: Any, at: Standardized, t: IndexArray) -> None:
+    def remember(self, stage: Any, at: Standardized, t: IndexArray, eps: Symbol) -> None:
         """What is known of the sums over a cell, and t from t̂."""
         over = [t.indices[k] for k in at.axes if t.indices[k] is not None]
         hat = at.value.expr
         if at.mean is not None:
             self.known.append(Rule(resum(hat, over), sympy.Integer(0)))
         if at.sigma is not None:
-            spread = 1 if not stage.has_eps else None
-            sigma = at.sigma.expr
-            if spread is None:
-                spread = 1 - EPSILON / sigma**2 if stage.eps_inside else (1 - EPSILON / sigma) ** 2
-            self.known.append(Rule(resum(hat**2, over), sympy.sympify(at.weight * spread)))
+            spread, sigma = sympy.Integer(1), at.sigma.expr
+            if stage.has_eps:
+                spread = 1 - eps / sigma**2 if stage.eps_inside else (1 - eps / sigma) ** 2
+            self.known.append(Rule(resum(hat**2, over), at.weight * spread))
         back = at.value if at.sigma is None else at.value * at.sigma
         self.undo.append(Rule(t.expr, (back if at.mean is None else back + at.mean).expr))

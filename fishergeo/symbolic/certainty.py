@@ -154,7 +154,8 @@ class Counterexample:
 
 def counterexample(claim: Claim, tolerance: float = 1e-9) -> Counterexample | None:
     """A small integer point at which the sides differ; None when none was found."""
-    if any(e.has(AppliedUndef) for rule in claim.definitions for e in (rule.left, rule.right, *claim.plain)):
+    mentioned = [*claim.plain, *(side for rule in claim.definitions for side in (rule.left, rule.right))]
+    if any(e.has(AppliedUndef) for e in mentioned):
         # any function will do for a counterexample: a polynomial
         left, right = claim.expanded.left, claim.expanded.right
         functions = sorted((left - right).atoms(AppliedUndef), key=str)

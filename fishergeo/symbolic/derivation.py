@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -238,20 +238,22 @@ class Derivation:
                 lines.extend(_numbered(item) for item in group)
         return "\n".join(lines) + "\n"
 
-    def html(self) -> str:
-        """The chapter as an HTML section with MathML, which browsers draw without scripts."""
-        from latex2mathml.converter import convert
-
+    def html(self, mathml: Callable[[str, bool], str]) -> str:
+        """The chapter as an HTML section; ``mathml`` turns LaTeX into MathML, (formula, whether it is a display)."""
         parts = [f"<h2>{html.escape(self.title)}</h2>"]
         for item in self.items:
             if isinstance(item, Text):
-                text = item.render(convert, lambda label: f'<a href="#eq-{label}">({label})</a>', html.escape)
+                text = item.render(
+                    lambda formula: mathml(formula, False),
+                    lambda label: f'<a href="#eq-{label}">({label})</a>',
+                    html.escape,
+                )
                 parts.append(f"<h3>{text}</h3>" if item.heading else f"<p>{text}</p>")
                 continue
             if isinstance(item, Insert):
                 parts.append(item.markup)
                 continue
-            formula = convert(item.latex(), display="block")
+            formula = mathml(item.latex(), True)
             reason = _reason(item, lambda label: f'<a href="#eq-{label}">({label})</a>')
             if item.certificate:
                 title = html.escape(str(item.certificate))

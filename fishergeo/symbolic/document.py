@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .certainty import MEANING
 from .derivation import Derivation
@@ -35,7 +35,7 @@ def document(title: str, body: str) -> str:
     return f"{head}\\begin{{document}}\n\\maketitle\n{body}\\end{{document}}\n"
 
 
-def page(title: str, chapters: Sequence[Derivation]) -> str:
+def page(title: str, chapters: Sequence[Derivation], mathml: Callable[[str, bool], str]) -> str:
     """One HTML page with all chapters, which needs no network and no scripts."""
     rows = "".join(f"<tr><td>{int(level)}</td><td>{html.escape(text)}</td></tr>" for level, text in MEANING.items())
     style = (
@@ -44,7 +44,7 @@ def page(title: str, chapters: Sequence[Derivation]) -> str:
         ".because{grid-column:1/3;text-align:right;font-style:italic;font-size:.85rem}"
         ".level{border:1px solid;padding:0 .3em;font-style:normal}"
     )
-    body = "".join(chapter.html() for chapter in chapters)
+    body = "".join(chapter.html(mathml) for chapter in chapters)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f"<style>{style}</style></head><body><h1>{html.escape(title)}</h1><table>{rows}</table>{body}</body></html>\n"

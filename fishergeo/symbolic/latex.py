@@ -27,7 +27,7 @@ def symbol_name(name: str, bold: bool = False) -> str:
         return rf"{body}^{{({stage})}}" if stage else body
     if block := re.fullmatch(r"F([vwbg]{2})", name):
         return rf"\bar{{F}}^{{{block.group(1)}}}"
-    if sited := re.fullmatch(r"(sigma)([xwa])(\d?)", name):
+    if sited := re.fullmatch(r"(sigma|epsilon)([xwa])(\d?)", name):
         letter, site, stage = sited.groups()
         return rf"\{letter}^{{{site}{f'({stage})' if stage else ''}}}"
     plain = sympy.latex(sympy.Symbol(name))

@@ -1,0 +1,212 @@
+"""The dimension-generic Fisher blocks: against the numeric operator, against exact small models, and as shown."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import sympy
+from cases import CASES, PLAIN, SIZES, Case, random_composition
+
+import fishergeo as fg
+from fishergeo.families import FAMILIES, Family
+from fishergeo.symbolic.arrays import EXACT, differs, exact_fisher, exact_jacobian
+from fishergeo.symbolic.atoms import INPUT, atoms
+from fishergeo.symbolic.blocks import PARTS, FisherBlock, fisher_block
+from fishergeo.symbolic.curvature import MEAN, PHI, curvature, k, variance_function
+from fishergeo.symbolic.jacobian import GAIN, derivative, h
+from fishergeo.symbolic.rules import Partial, expand_all, vanishes
+from fishergeo.symbolic.sums import I, J, canonical, over, rename
+
+N, D, H = SIZES
+
+
+def pairs(normalizer: fg.Normalizer) -> list[tuple[str, str]]:
+    parts = PARTS if normalizer.has_gain else PARTS[:2]
+    return [(row, column) for row in parts for column in parts]
+
+
+def model_at(normalizer: fg.Normalizer, family: Family, rng: np.random.Generator) -> tuple[fg.GLM, fg.Params]:
+    model = fg.GLM(family, normalizer, dispersion=0.7 if family.free_dispersion else 1.0)
+    start = model.init(inputs=D, units=H, rng=rng)
+    return model, model.unravel(start.ravel() + 0.4 * rng.normal(size=start.size), H)
+
+
+def gap(block: FisherBlock, model: fg.GLM, p: fg.Params, X: np.ndarray) -> float:
+    """How far a block is from the numeric operator, relative to the largest entry of the Fisher matrix."""
+    F = fg.fisher(model, p, X)
+    found = block.lambdify()(model, p, X)
+    place = {"weight": slice(D), "bias": D, "gain": D + 1}
+    entries = [
+        np.abs(found[i, j] - F.block(i, j)[place[block.row], place[block.column]]).max()
+        for i in range(H)
+        for j in range(H)
+    ]
+    return max(entries) / np.abs(F.to_dense()).max()
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_blocks_agree_with_the_operator(case: Case, family: Family, X: np.ndarray, rng: np.random.Generator) -> None:
+    model, p = model_at(case.normalizer, family, rng)
+    for row, column in pairs(case.normalizer):
+        assert gap(fisher_block(case.normalizer, row, column, family), model, p, X) < 1e-13, (row, column)
+    anything = fisher_block(case.normalizer, "weight", "weight")
+    assert gap(anything, model, p, X) < 1e-13
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_blocks_of_random_compositions(seed: int, X: np.ndarray, rng: np.random.Generator) -> None:
+    case = random_composition(np.random.default_rng(seed), f"random {seed}", axes="nhd", eps=(0, 0.125))
+    model, p = model_at(case.normalizer, fg.categorical, rng)
+    for row, column in (("weight", "weight"), ("gain", "weight"), ("weight", "bias")):
+        assert gap(fisher_block(case.normalizer, row, column), model, p, X) < 1e-12
+
+
+@pytest.mark.parametrize("case", PLAIN, ids=str)
+def test_blocks_are_exact_on_small_models(case: Case, rng: np.random.Generator) -> None:
+    """Against an exact Fisher matrix that differentiates z entry by entry, for arbitrary symmetric η''."""
+    samples, inputs, units = 4, 3, 5 if case.name in ("identity", "frozen_batch_norm") else 3
+    X, W = rng.integers(-3, 4, (samples, inputs)), rng.integers(-3, 4, (units, inputs))
+    W[:, 0] += 4
+    gain, weights = rng.integers(1, 4, units), rng.integers(-3, 4, (samples, units, units))
+    weights = weights + weights.swapaxes(1, 2)
+    F = exact_fisher(case.normalizer, X, W, weights, gain, dispersion=3)
+    size = len(F) // units
+    blocks = F.reshape(units, size, units, size).transpose(0, 2, 1, 3)
+    exact = [EXACT.array(np.frompyfunc(sympy.Integer, 1, 1)(array)) for array in (X, W, gain, weights)]
+    run = case.normalizer(exact[0], exact[1])
+    place = {"weight": slice(inputs), "bias": inputs, "gain": inputs + 1}
+    for row, column in pairs(case.normalizer):
+        block = fisher_block(case.normalizer, row, column)
+        found = block.on(run, exact[2], exact[3], phi=3, numbers=EXACT)
+        expected = blocks[(..., place[row], place[column])]
+        assert not any(differs(a, b) for a, b in zip(found.ravel(), expected.ravel(), strict=True)), (row, column)
+
+
+def test_exact_fisher_catches_a_wrong_block(rng: np.random.Generator) -> None:
+    X, W = rng.integers(-3, 4, (4, 3)), rng.integers(-3, 4, (3, 3))
+    exact = [EXACT.array(np.frompyfunc(sympy.Integer, 1, 1)(array)) for array in (X, W)]
+    eye = np.stack([np.eye(3, dtype=int)] * 4)
+    F = exact_fisher(fg.layer_norm, X, W, eye, np.ones(3, int))
+    block = fisher_block(fg.layer_norm, "weight", "weight")
+    wrong = dataclasses.replace(block, expr=block.expr.subs(sympy.Symbol("H", positive=True, integer=True), 4))
+    with pytest.raises(fg.InputError, match="runs to 4"):
+        wrong.on(fg.layer_norm(*exact), np.ones(3, int), eye, numbers=EXACT)
+    found = fisher_block(fg.rms_norm, "weight", "weight").on(fg.rms_norm(*exact), np.ones(3, int), eye, numbers=EXACT)
+    assert differs(found[0, 0, 0, 0], F[0, 0])
+
+
+@pytest.mark.parametrize("case", PLAIN, ids=str)
+def test_wrong_blocks_are_caught(case: Case, X: np.ndarray, rng: np.random.Generator) -> None:
+    """A sign, another variance, or statistics that are not differentiated do not pass for the block."""
+    model, p = model_at(case.normalizer, fg.bernoulli, rng)
+    right = fisher_block(case.normalizer, "weight", "weight", fg.bernoulli)
+    mean = MEAN[sympy.Symbol("n", integer=True), I]
+    for wrong in (-right.expr, right.expr.xreplace({mean: mean / 2})):
+        assert gap(dataclasses.replace(right, expr=wrong), model, p, X) > 1e-3
+    computed = [stage for _, stage in case.normalizer.stages if stage.over]
+    if computed and not case.normalizer.inputs:
+        plain = fisher_block(fg.identity, "weight", "weight", fg.bernoulli).expr
+        assert gap(dataclasses.replace(right, expr=plain), model, p, X) > 1e-3
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_is_known_of_the_names_follows_from_their_definitions(case: Case) -> None:
+    named = atoms(case.normalizer)
+    definitions = list(expand_all(named.definitions))
+    for rule in named.known:
+        assert vanishes(rule.left - rule.right, definitions), rule
+        assert not vanishes(rule.left - 2 * rule.right - 1, definitions), rule
+
+
+@pytest.mark.parametrize("case", PLAIN, ids=str)
+def test_the_tangent_is_the_derivative_of_the_definition(case: Case) -> None:
+    """The derivative that blocks are made of, against SymPy's derivative of the run of the definition: for all sizes."""
+    named = atoms(case.normalizer)
+    entry = Partial(named.value, sympy.IndexedBase("w", real=True)[I, INPUT])
+    assert vanishes(entry - named.jvp(), definitions=named.definitions)
+    assert not vanishes(entry - 2 * named.jvp(), definitions=named.definitions)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_derivative_factors_into_what_mixes_units_and_what_is_a_unit_s_own(case: Case) -> None:
+    whole = atoms(case.normalizer).jvp()
+    gain = sympy.IndexedBase("g", real=True)[h] if case.normalizer.has_gain else 1
+    split = derivative(case.normalizer, "weight")
+    assert vanishes(split.expr - gain * whole)
+    together = any(fg.Axis.UNIT in stage.over for stage in case.normalizer.summed)
+    assert split.separate is not together
+
+
+def test_matrix_form_is_the_block() -> None:
+    """E[(Mᵀη''M)_ij ξ_i ξ_jᵀ]/φ, written out in index notation, is the block."""
+    block = fisher_block(fg.layer_norm, "weight", "weight")
+    split = derivative(fg.layer_norm, "weight")
+    n, d = sympy.Symbol("n", integer=True), sympy.Symbol("d", integer=True)
+    inner = sympy.Symbol("k", integer=True)
+    left, right = split.at(I, inner, d), split.at(J, k, INPUT)
+    weight = rename(curvature(None), {h: inner})
+    total = over(left[0] * weight * right[0] * left[1] * right[1], n, inner, k) / (
+        sympy.Symbol("N", positive=True, integer=True) * PHI
+    )
+    assert vanishes(block.expr - total, atoms(fg.layer_norm).known)
+    assert not vanishes(block.expr - 2 * total, atoms(fg.layer_norm).known)
+
+
+def test_the_structure_of_the_cells_decides_the_matrix_form() -> None:
+    assert r"\boldsymbol{\chi}_i \, \boldsymbol{\chi}_j" in fisher_block(fg.batch_norm, "weight", "weight").matrix_latex()
+    mine = fg.Normalizer("anything", summed=fg.Standardize(fg.Axis.UNIT, center=False))
+    shown = fisher_block(mine, "weight", "gain", family=fg.poisson).matrix_latex()
+    assert r"M^{\top} \eta''" in shown and r"\operatorname{diag}(g)" in shown and r"\delta_{h k} \mu_{h}" in shown
+    deep = fg.compose(fg.layer_norm, fg.batch_norm)
+    assert r"J_i^{\top} \eta'' J_j" in fisher_block(deep, "weight", "weight").matrix_latex()
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_variance_function(family: Family, rng: np.random.Generator) -> None:
+    """η'' as a function of the mean, against the numeric second derivative of the cumulant."""
+    theta = rng.normal(size=(N, H))
+    mean, variance = family.mean(theta), variance_function(family)
+    compiled = sympy.lambdify([MEAN[sympy.Symbol("n", integer=True), h], MEAN[sympy.Symbol("n", integer=True), k],
+                               sympy.KroneckerDelta(h, k)], variance)  # fmt: skip
+    expected = family.hessian(theta).dense()
+    for i in range(H):
+        for j in range(H):
+            value = compiled(mean[:, i], mean[:, j], float(i == j)) * (1.0 if family.coupled else float(i == j))
+            assert np.allclose(value, expected[:, i, j], rtol=1e-13, atol=1e-15)
+
+
+def test_blocks_as_values(X: np.ndarray, rng: np.random.Generator) -> None:
+    block = fg.fisher_block(fg.weight_norm, "weight", "gain")
+    assert block is fg.fisher_block(fg.weight_norm, "weight", "gain")
+    assert block.latex().startswith(r"\bar{F}_{w_i g_j} = ") and block._repr_latex_().startswith("$")
+    assert sympy.latex(block.expr.subs(PHI, 1)) and PHI not in block.subs(PHI, 1).expr.free_symbols
+    assert "weight x gain" in repr(block)
+    transposed = fg.fisher_block(fg.weight_norm, "gain", "weight")
+    model, p = model_at(fg.weight_norm, fg.categorical, rng)
+    a, b = block.lambdify()(model, p, X), transposed.lambdify()(model, p, X)
+    assert np.allclose(a, b.transpose(1, 0, 2), rtol=1e-13)
+    assert canonical(block.expr) == block.canonical
+    assert [str(rule.left) for rule in block.definitions] == ["sigma[h]", "what[h, d]", "ahat[n, h]"]
+
+
+def test_unfitting_requests_are_refused(X: np.ndarray, rng: np.random.Generator) -> None:
+    with pytest.raises(fg.InputError, match="identity has no gain"):
+        fg.fisher_block(fg.identity, "weight", "gain")
+    with pytest.raises(fg.InputError, match="use 'weight', 'bias' or 'gain'"):
+        fg.fisher_block(fg.batch_norm, "weights", "gain")
+    with pytest.raises(fg.InputError, match="give a Normalizer"):
+        fg.fisher_block("batch_norm", "weight", "gain")
+    block = fg.fisher_block(fg.batch_norm, "weight", "bias", family=fg.poisson)
+    model, p = model_at(fg.batch_norm, fg.bernoulli, rng)
+    with pytest.raises(fg.InputError, match="this block is of batch_norm and poisson"):
+        block.lambdify()(model, p, X)
+    model, p = model_at(fg.batch_norm, fg.poisson, rng)
+    with pytest.raises(fg.InputError, match=r"written for inputs \(N, D\)"):
+        block.lambdify()(model, p, np.stack([X, X + rng.normal(size=X.shape)], axis=1))
+    with pytest.raises(fg.InputError, match="symbol alpha"):
+        block.subs(GAIN.expr.subs(h, I), sympy.Symbol("alpha")).lambdify()(model, p, X)
+    with pytest.raises(fg.InputError, match="needs a gain"):
+        exact_jacobian(fg.batch_norm, X, X[:3])
