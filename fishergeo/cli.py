@@ -7,8 +7,9 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from . import __version__
@@ -123,12 +124,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     arguments = list(sys.argv[1:] if argv is None else argv)
-    with contextlib.suppress(ValueError):  # only the main thread can
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     try:
         options = parser().parse_args(arguments)
         options.arguments = arguments
-        with warnings.catch_warnings():
+        with _terminable(), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # what is not finite is refused by name, or shown as a dash
             options.run(options)
         sys.stdout.flush()
@@ -143,6 +142,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ArithmeticError as error:
         return _complain(error, _FAILED)
     return 0
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Make a request to terminate clean up like an interruption; only the main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _complain(error: BaseException, code: int) -> int:
