@@ -12,6 +12,7 @@ from fishergeo.symbolic.blocks import fisher_block
 from fishergeo.symbolic.curvature import ETA, MEAN, PHI, Symmetric, variance_function
 from fishergeo.symbolic.curvature import k as unit
 from fishergeo.symbolic.derivation import Derivation
+from fishergeo.symbolic.expectation import Y
 from fishergeo.symbolic.rules import At, Partial
 from fishergeo.symbolic.sums import over
 
@@ -28,13 +29,17 @@ def build() -> Derivation:
 
 def divergence(d: Derivation) -> None:
     theta, step = Symbol("theta", real=True), Symbol("delta", real=True)
-    eta, K = Function("eta"), Function("K")
+    eta, c, K = Function("eta"), Function("c"), Function("K")
     d.say(
         """The Kullback-Leibler divergence from the member {} of a family to the member {} is the expectation of the
-        difference of their log densities, in which only the mean enters:""",
+        difference of their log densities,""",
         theta,
         theta + step,
     )
+    density = (Y * theta - eta(theta)) / PHI + c(Y, PHI)
+    difference = (eta(theta + step) - eta(theta) - step * Y) / PHI
+    d.step(density - density.subs(theta, theta + step), difference, by.algebra)
+    d.say("which is linear in the observation, so that only its mean {} enters:", eta(theta).diff(theta))
     d.define(K(step), (eta(theta + step) - eta(theta) - step * eta(theta).diff(theta)) / PHI)
     d.say("It starts with its second order, and the coefficient is the Fisher information:")
     d.step(At(K(step), step, Integer(0)), Integer(0), by.substitution)
