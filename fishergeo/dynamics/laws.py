@@ -133,7 +133,7 @@ def scaling_slopes(
         ww = F[np.ix_(where["w"], where["w"])]
         if not (norms["ww"][k] > 0 and norms["bb"][k] > 0):
             raise InputError(f"scaling_slopes: F underflows to 0 at factor {factor:g}; use factors closer to 1")
-        norms["ds"][k] = np.sqrt(np.trace(ww) / len(ww))
+        norms["ds"][k] = np.sqrt(max(np.trace(ww), 0.0) / len(ww))
         along_matrix[k] = _relative_curvature(ww, W.ravel())
         blocks = ww.reshape(*W.shape, *W.shape)
         along_units[k] = [_relative_curvature(blocks[i, :, i], W[i]) for i in range(p.units)]

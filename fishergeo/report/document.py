@@ -69,7 +69,7 @@ def _summary(results: Results) -> Iterator[Block]:
 
 
 def _callout(claim: dict[str, Any]) -> Callout:
-    blocks: list[Block] = [Text(f"“{marked(claim['statement'])}” ({claim['source']})")]
+    blocks: list[Block] = [Text(f"**Statement:** {marked(claim['statement'])} ({claim['source']})")]
     if claim["corrected"]:
         blocks.append(Text(f"**Instead:** {marked(claim['corrected'])}"))
     blocks.append(Text(f"**Evidence** ({claim['certainty']}): {marked(claim['evidence'])}."))
