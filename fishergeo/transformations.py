@@ -110,7 +110,9 @@ class Transformation:
         if not self.actions or not all(isinstance(action, Action) for action in self.actions):
             raise InputError(f"Transformation {self.name!r} got actions={self.actions!r}: give at least one action")
         if any(sum(isinstance(action, kind) for action in self.actions) > 1 for kind in (Permute, Rotate)):
-            raise InputError(f"Transformation {self.name!r} permutes or rotates twice: one permutation and rotation suffice")
+            raise InputError(
+                f"Transformation {self.name!r} permutes or rotates twice: one permutation and rotation suffice"
+            )
 
     @property
     def title(self) -> str:
