@@ -17,7 +17,7 @@ from fishergeo.symbolic.blocks import FisherBlock
 from fishergeo.symbolic.certainty import Certificate, FalseStep, Level
 from fishergeo.symbolic.curvature import ETA, PHI, Symmetric
 from fishergeo.symbolic.derivation import Derivation, Step
-from fishergeo.symbolic.rules import Partial, Rule
+from fishergeo.symbolic.rules import Partial
 from fishergeo.symbolic.sums import INDEX, SIZE, I, J, is_index, over
 
 n, h, col = (INDEX[axis] for axis in (fg.Axis.SAMPLE, fg.Axis.UNIT, fg.Axis.INPUT))
@@ -89,7 +89,3 @@ def agrees(block: FisherBlock, family: Family, tolerance: float = 1e-12) -> Cert
     if not gap <= tolerance * np.abs(dense).max():
         raise FalseStep(f"{block} differs from the operator by {gap:.3g}")
     return Certificate(Level.FLOATING_POINT, f"tolerance {tolerance:g}, N = {samples}, D = {inputs}, H = {units}")
-
-
-def rules(steps: list[Step]) -> list[Rule]:
-    return [step.rule for step in steps]

@@ -158,10 +158,6 @@ class Derivation:
         self.definitions.clear()
         self._since = len(self.items)
 
-    def adopt(self, rules: Iterable[Rule]) -> None:
-        """Take over definitions that were made elsewhere, such as those of a normalizer's names, without showing them."""
-        self.definitions.extend(rules)
-
     def step(
         self,
         left: Expr,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import sympy
@@ -163,11 +163,3 @@ def _clear(expr: Expr) -> Expr:
             if power.is_number and power < 0 and not base.is_Number:
                 powers[base] = min(power, powers.get(base, power))
     return normal(sympy.Add(*(Mul(*term, *(b ** (-p) for b, p in powers.items())) for term in terms(expr))))
-
-
-def expand_all(rules: Iterable[Rule]) -> Iterator[Rule]:
-    """The rules with their right sides expanded by the rules before them."""
-    known: list[Rule] = []
-    for rule in rules:
-        known.append(Rule(rule.left, rewrite(rule.right, known)))
-        yield known[-1]
