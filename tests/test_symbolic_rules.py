@@ -44,6 +44,9 @@ def test_canonical_forms_are_equal_exactly_when_they_should_be() -> None:
     assert canonical(over(KroneckerDelta(h, k) * t[k], k)) == t[h]
     assert canonical(over(Integer(1), m)) == N
     assert canonical(over(t[m], m) ** 2) != canonical(over(t[m] ** 2, m))
+    p, r, s = (Symbol(name, real=True) for name in "prs")
+    assert canonical(sqrt(p * r + p * s) - sqrt(p) * sqrt(r + s)) != 0  # false where p < 0
+    assert canonical(sqrt(p**2 * r + p**2 * s) - abs(p) * sqrt(r + s)) == 0
     spread = sqrt(over((t[m] - over(t[n], n) / N) ** 2, m) / N)
     assert canonical(spread) == canonical(sqrt(N * over(t[m] ** 2, m) - over(t[m], m) ** 2) / N)
 

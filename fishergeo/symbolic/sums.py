@@ -112,7 +112,8 @@ def canonical(expr: Expr) -> Expr:
 def root_of(expr: Expr) -> Expr:
     """The square root, with the common factor of all terms and positive denominators taken out of it."""
     expr = normal(expr)
-    factor = common_factor(expr)
+    shared = common_factor(expr).as_powers_dict()
+    factor = Mul(*(base**power for base, power in shared.items() if base.is_nonnegative or power.is_even))
     for term in terms(expr):
         for base, power in (Mul(*term) / factor).as_powers_dict().items():
             if power.is_number and power < 0 and base.is_positive and not base.is_number:
