@@ -31,11 +31,12 @@ from common import (
 from sympy import IndexedBase, Integer, KroneckerDelta, sqrt
 
 from fishergeo import batch_norm, bernoulli, categorical, gaussian, layer_norm, weight_norm
+from fishergeo.levels import Level
 from fishergeo.normalizers import Normalizer
 from fishergeo.symbolic import derivation as by
 from fishergeo.symbolic.arrays import exact_fisher, exact_jacobian
 from fishergeo.symbolic.blocks import fisher_block
-from fishergeo.symbolic.certainty import Certificate, Level
+from fishergeo.symbolic.certainty import Certificate
 from fishergeo.symbolic.curvature import ETA, PHI, Symmetric
 from fishergeo.symbolic.derivation import Derivation, Step
 from fishergeo.symbolic.latex import matrix, relative_gap
@@ -177,7 +178,7 @@ def gap(d: Derivation) -> None:
         matrix(X),
         matrix(W),
     )
-    d.show(relative_gap(sqrt(ratio)), by.exact_arithmetic, Certificate(Level.RATIONAL_POINTS))
+    d.show(relative_gap(sqrt(ratio)), by.exact_arithmetic, Certificate(Level.EXACT))
 
 
 if __name__ == "__main__":

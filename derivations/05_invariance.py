@@ -8,8 +8,9 @@ from sympy import IndexedBase, Symbol, sqrt
 
 from fishergeo import invariance_table
 from fishergeo.invariance.table import Table
+from fishergeo.levels import Level
 from fishergeo.symbolic import derivation as by
-from fishergeo.symbolic.certainty import Certificate, Level
+from fishergeo.symbolic.certainty import Certificate
 from fishergeo.symbolic.derivation import Derivation, Step
 from fishergeo.symbolic.sums import over
 
@@ -27,10 +28,10 @@ def build() -> Derivation:
             if verdict:
                 under = f", if {', '.join(verdict.conditions)}" if verdict.conditions else ""
                 d.say(f"{name}unchanged{under}.", transformation.formula)
-                d.show(verdict, by.run_of_the_definition, Certificate(Level.ALL_SIZES))
+                d.show(verdict, by.run_of_the_definition, Certificate(Level.PROVED))
             else:
                 d.say(f"{name}changed.", transformation.formula)
-                d.show(verdict, by.counterexample_found, Certificate(Level.RATIONAL_POINTS))
+                d.show(verdict, by.counterexample_found, Certificate(Level.EXACT))
     return d
 
 

@@ -9,12 +9,13 @@ from sympy import Expr, Indexed, IndexedBase, Symbol, sqrt
 
 import fishergeo as fg
 from fishergeo.families import Family
+from fishergeo.levels import Level
 from fishergeo.normalizers import Normalizer
 from fishergeo.standardize import Scale
 from fishergeo.symbolic import derivation as by
 from fishergeo.symbolic.atoms import atoms
 from fishergeo.symbolic.blocks import FisherBlock
-from fishergeo.symbolic.certainty import Certificate, FalseStep, Level
+from fishergeo.symbolic.certainty import Certificate, FalseStep
 from fishergeo.symbolic.curvature import ETA, PHI, Symmetric
 from fishergeo.symbolic.derivation import Derivation, Step
 from fishergeo.symbolic.rules import Partial
@@ -88,4 +89,4 @@ def agrees(block: FisherBlock, family: Family, tolerance: float = 1e-12) -> Cert
     gap = np.abs(block.lambdify()(model, p, X) - expected.transpose(order)).max()
     if not gap <= tolerance * np.abs(dense).max():
         raise FalseStep(f"{block} differs from the operator by {gap:.3g}")
-    return Certificate(Level.FLOATING_POINT, f"tolerance {tolerance:g}, N = {samples}, D = {inputs}, H = {units}")
+    return Certificate(Level.NUMERIC, f"tolerance {tolerance:g}, N = {samples}, D = {inputs}, H = {units}")

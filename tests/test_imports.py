@@ -18,7 +18,7 @@ ROOT = Path(fg.__file__).parent
 # from the bottom to the top; a module may import from lower lines, and a package from itself
 LAYERS = (
     "errors",
-    "axes special",
+    "axes special levels",
     "standardize",
     "normalizers families transformations",
     "model datasets",

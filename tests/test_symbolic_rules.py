@@ -9,10 +9,11 @@ from sympy import Function, IndexedBase, Integer, KroneckerDelta, Rational, Symb
 
 import fishergeo as fg
 from fishergeo.axes import Axis, Site
+from fishergeo.levels import Level
 from fishergeo.standardize import Scale, Standardize
 from fishergeo.symbolic.arrays import EXACT, Evaluator, differs
 from fishergeo.symbolic.atoms import INPUT, atoms
-from fishergeo.symbolic.certainty import Claim, FalseStep, Level, confirm, counterexample
+from fishergeo.symbolic.certainty import Claim, FalseStep, confirm, counterexample
 from fishergeo.symbolic.checks import AllSizes, Check, FloatingPoint, ModuloPrime, RationalPoints, StatedSize
 from fishergeo.symbolic.curvature import PHI
 from fishergeo.symbolic.expectation import Y, expectation, support
@@ -137,11 +138,11 @@ def test_polynomials_with_known_roots() -> None:
 
 
 CHECKS: list[tuple[Check, Level]] = [
-    (AllSizes(), Level.ALL_SIZES),
-    (StatedSize(3, 4, 3), Level.STATED_SIZE),
-    (ModuloPrime(4, 3, 5), Level.MODULO_PRIME),
-    (RationalPoints(3, 4, 5), Level.RATIONAL_POINTS),
-    (FloatingPoint(6, 4, 5), Level.FLOATING_POINT),
+    (AllSizes(), Level.PROVED),
+    (StatedSize(3, 4, 3), Level.IDENTITY),
+    (ModuloPrime(4, 3, 5), Level.MODULAR),
+    (RationalPoints(3, 4, 5), Level.EXACT),
+    (FloatingPoint(6, 4, 5), Level.NUMERIC),
 ]
 
 
@@ -177,7 +178,7 @@ def test_a_counterexample_is_exact() -> None:
     wrong = Claim(Partial(f(theta) ** 2, theta), f(theta) * f(theta).diff(theta))
     assert counterexample(wrong) is not None
     undecided = Claim(sympy.sin(theta) ** 2, 1 - sympy.cos(theta) ** 2 + 0 * t[n])
-    assert AllSizes()(undecided).level is Level.ALL_SIZES
+    assert AllSizes()(undecided).level is Level.PROVED
 
 
 @pytest.mark.parametrize("family", [fg.gaussian, fg.bernoulli, fg.poisson], ids=lambda family: family.name)

@@ -11,31 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..levels import Level
+
 
 class Inconclusive(ArithmeticError):
     """A check that neither confirmed nor refuted its statement: a proof failed, or a refutation was not exact."""
-
-
-class Level(enum.IntEnum):
-    """How a fact is known; a smaller number covers more.  EXACT is all that a counterexample, or a "not", takes."""
-
-    PROVED = 1
-    IDENTITY = 2
-    MODULAR = 3
-    EXACT = 4
-    NUMERIC = 5
-
-    def __str__(self) -> str:
-        return _LEVELS[self]
-
-
-_LEVELS = {
-    Level.PROVED: "proved for all sizes",
-    Level.IDENTITY: "identity for all values at a stated size",
-    Level.MODULAR: "identity modulo a large prime",
-    Level.EXACT: "exact at rational points",
-    Level.NUMERIC: "floating point, within a tolerance",
-}
 
 
 def listed(parts: Iterable[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,31 +14,13 @@ from sympy import Expr, Indexed, Symbol
 from sympy.core.function import AppliedUndef
 
 from ..axes import Axis
+from ..levels import Level
 from .arrays import EXACT, FLOATS, Evaluator, Numbers, differs
 from .curvature import Symmetric
 from .rules import Rule, carry_out, expand
 from .sums import SIZE, axis_of, is_index
 
 _SIZES = {Axis.SAMPLE: 3, Axis.POSITION: 6, Axis.INPUT: 4, Axis.UNIT: 5}
-
-
-class Level(enum.IntEnum):
-    """How certain an equation is, from a proof to a measurement."""
-
-    ALL_SIZES = 1
-    STATED_SIZE = 2
-    MODULO_PRIME = 3
-    RATIONAL_POINTS = 4
-    FLOATING_POINT = 5
-
-
-MEANING = {
-    Level.ALL_SIZES: "proved for all sizes",
-    Level.STATED_SIZE: "identity for all values at a stated size",
-    Level.MODULO_PRIME: "identity modulo a large prime at random points",
-    Level.RATIONAL_POINTS: "exact at rational points",
-    Level.FLOATING_POINT: "floating point, with a tolerance",
-}
 
 
 @dataclass(frozen=True)
@@ -50,7 +31,7 @@ class Certificate:
     detail: str = ""
 
     def __str__(self) -> str:
-        return MEANING[self.level] + (f" ({self.detail})" if self.detail else "")
+        return str(self.level) + (f" ({self.detail})" if self.detail else "")
 
 
 class FalseStep(ArithmeticError):

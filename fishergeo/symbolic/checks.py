@@ -12,9 +12,10 @@ import sympy
 from sympy import Symbol
 
 from ..axes import Axis
+from ..levels import Level
 from ..standardize import root
 from .arrays import EXACT, FLOATS, Numbers, differs
-from .certainty import Certificate, Claim, Level, label_of, refuse
+from .certainty import Certificate, Claim, label_of, refuse
 from .extension import Extension
 from .rules import vanishes
 from .sums import axis_of, is_index
@@ -28,7 +29,7 @@ class AllSizes:
 
     def __call__(self, claim: Claim) -> Certificate:
         if vanishes(claim.left - claim.right, claim.rules, claim.definitions):
-            return Certificate(Level.ALL_SIZES)
+            return Certificate(Level.PROVED)
         raise refuse(claim, "the canonical forms differ: give more of the equations it rests on, or a weaker check")
 
 
@@ -73,7 +74,7 @@ class StatedSize(_Sized):
         left, right, _ = claim.expanded.sides(self.sizes, extension.numbers, lambda shape, atom: _filled(shape, free))
         if not all(extension.vanishes(difference) for difference in np.ravel(left - right)):
             raise refuse(claim, f"the identity fails at {self._detail(claim)}")
-        return Certificate(Level.STATED_SIZE, self._detail(claim))
+        return Certificate(Level.IDENTITY, self._detail(claim))
 
 
 def _filled(shape: tuple[int, ...], items: Iterator[Any]) -> Any:
@@ -123,7 +124,7 @@ class ModuloPrime(_Sized):
             done += 1
             if done == self.points:
                 bound = (_degree(claim.expanded, self.sizes) / PRIME) ** self.points
-                return Certificate(Level.MODULO_PRIME, f"{self._detail(claim)}, chance of error below {bound:.0e}")
+                return Certificate(Level.MODULAR, f"{self._detail(claim)}, chance of error below {bound:.0e}")
         raise refuse(claim, "no point was found at which all roots exist modulo the prime")
 
 
@@ -189,7 +190,7 @@ class RationalPoints(_Sized):
             left, right, _drawn = claim.sides(self.sizes, Numbers(object, EXACT.number, root), draw)
             if any(differs(a, b) for a, b in zip(np.ravel(left), np.ravel(right))):
                 raise refuse(claim, f"the sides differ exactly at {self._detail(claim)}")
-        return Certificate(Level.RATIONAL_POINTS, f"{self.points} points, {self._detail(claim)}")
+        return Certificate(Level.EXACT, f"{self.points} points, {self._detail(claim)}")
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ class FloatingPoint(_Sized):
             left, right, _drawn = claim.sides(self.sizes, FLOATS, draw)
             if np.any(np.abs(left - right) > self.tolerance * (np.abs(left).max() + np.abs(right).max())):
                 raise refuse(claim, f"the sides differ by more than {self.tolerance:g}")
-        return Certificate(Level.FLOATING_POINT, f"tolerance {self.tolerance:g}, {self._detail(claim)}")
+        return Certificate(Level.NUMERIC, f"tolerance {self.tolerance:g}, {self._detail(claim)}")
 
 
 Check = AllSizes | StatedSize | ModuloPrime | RationalPoints | FloatingPoint

@@ -12,7 +12,8 @@ from typing import Any
 import sympy
 from sympy import Expr
 
-from .certainty import Certificate, Claim, FalseStep, Level, confirm, counterexample
+from ..levels import Level
+from .certainty import Certificate, Claim, FalseStep, confirm, counterexample
 from .checks import AllSizes, Check
 from .latex import latex
 from .layout import broken
@@ -181,7 +182,7 @@ class Derivation:
         if found is None or not confirm(claim, found):
             raise FalseStep(f"no counterexample was found to {left} = {right}")
         shown = broken(latex(claim.left), latex(claim.right), r"\neq")
-        self.items.append(Display(self._label(), shown, because, Certificate(Level.RATIONAL_POINTS, found.summary)))
+        self.items.append(Display(self._label(), shown, because, Certificate(Level.EXACT, found.summary)))
         return self.items[-1]
 
     def check(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Sequence
 
-from .certainty import MEANING
+from ..levels import Level
 from .derivation import Derivation
 
 PREAMBLE = r"""\documentclass[11pt]{article}
@@ -25,7 +25,7 @@ PREAMBLE = r"""\documentclass[11pt]{article}
 
 def legend() -> str:
     """What the number in a box beside an equation means."""
-    rows = [rf"\fbox{{{int(level)}}} & {text} \\" for level, text in MEANING.items()]
+    rows = [rf"\fbox{{{int(level)}}} & {level!s} \\" for level in Level]
     return r"\begin{tabular}{cl}" + "\n" + "\n".join(rows) + "\n" + r"\end{tabular}"
 
 
@@ -37,7 +37,7 @@ def document(title: str, body: str) -> str:
 
 def page(title: str, chapters: Sequence[Derivation], mathml: Callable[[str, bool], str]) -> str:
     """One HTML page with all chapters, which needs no network and no scripts."""
-    rows = "".join(f"<tr><td>{int(level)}</td><td>{html.escape(text)}</td></tr>" for level, text in MEANING.items())
+    rows = "".join(f"<tr><td>{int(level)}</td><td>{html.escape(str(level))}</td></tr>" for level in Level)
     style = (
         "body{max-width:60rem;margin:2rem auto;padding:0 1rem;font-family:serif;line-height:1.5}"
         ".equation{display:grid;grid-template-columns:1fr auto;overflow-x:auto;margin:.6rem 0}"
