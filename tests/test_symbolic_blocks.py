@@ -11,10 +11,11 @@ from cases import CASES, PLAIN, SIZES, Case, random_composition
 
 import fishergeo as fg
 from fishergeo.families import FAMILIES, Family
-from fishergeo.symbolic.arrays import EXACT, differs, exact_fisher, exact_jacobian
+from fishergeo.symbolic.arrays import EXACT, exact_fisher, exact_jacobian
 from fishergeo.symbolic.atoms import INPUT, atoms
 from fishergeo.symbolic.blocks import PARTS, FisherBlock, fisher_block
 from fishergeo.symbolic.curvature import MEAN, PHI, curvature, k, variance_function
+from fishergeo.symbolic.exact import differs
 from fishergeo.symbolic.jacobian import GAIN, derivative, h
 from fishergeo.symbolic.rules import Partial, vanishes
 from fishergeo.symbolic.sums import I, J, canonical, over, rename

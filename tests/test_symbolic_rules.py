@@ -11,11 +11,12 @@ import fishergeo as fg
 from fishergeo.axes import Axis, Site
 from fishergeo.levels import Level
 from fishergeo.standardize import Scale, Standardize
-from fishergeo.symbolic.arrays import EXACT, Evaluator, differs
+from fishergeo.symbolic.arrays import EXACT, Evaluator
 from fishergeo.symbolic.atoms import INPUT, atoms
 from fishergeo.symbolic.certainty import Claim, FalseStep, confirm, counterexample
 from fishergeo.symbolic.checks import AllSizes, Check, FloatingPoint, ModuloPrime, RationalPoints, StatedSize
 from fishergeo.symbolic.curvature import PHI
+from fishergeo.symbolic.exact import differs
 from fishergeo.symbolic.expectation import Y, expectation, support
 from fishergeo.symbolic.extension import Extension
 from fishergeo.symbolic.indexed import IndexArray, generic

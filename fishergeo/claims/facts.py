@@ -70,12 +70,28 @@ def _compared(left: Any, right: Any) -> tuple[bool, Any, Any]:
     """Whether two exact arrays differ, and the first entries that do (or the first of all)."""
     import sympy
 
-    from ..invariance.witness import differs
-
     a, b = np.broadcast_arrays(np.asarray(left, object), np.asarray(right, object))
-    wrong = [pair for pair in zip(a.ravel(), b.ravel(), strict=True) if differs(*pair)]
+    wrong = [pair for pair in zip(a.ravel(), b.ravel(), strict=True) if _differ(*pair)]
     shown = wrong[0] if wrong else (a.flat[0], b.flat[0])
     return bool(wrong), *(sympy.sqrtdenest(sympy.radsimp(sympy.sympify(value))) for value in shown)
+
+
+def _differ(a: Any, b: Any) -> bool:
+    """Whether two exact numbers differ; expressions in symbols differ when they do so with primes for the symbols."""
+    import sympy
+
+    from sympy.core.function import AppliedUndef
+
+    from ..symbolic.exact import differs
+
+    difference = sympy.expand(sympy.sympify(a) - sympy.sympify(b))
+    for kind in (sympy.Derivative, AppliedUndef):  # of functions that may be any: as good as symbols
+        difference = difference.xreplace({atom: sympy.Dummy(str(atom)) for atom in difference.atoms(kind)})
+    symbols = sorted(difference.free_symbols, key=str)
+    value = difference.xreplace({symbol: sympy.Integer(sympy.prime(k + 1)) for k, symbol in enumerate(symbols)})
+    if symbols and value == 0:
+        raise Inconclusive(f"{difference} is 0 with primes for its symbols, but not identically as it stands")
+    return differs(value, 0)
 
 
 def identical(text: str, left: Any, right: Any) -> Fact:
@@ -194,7 +210,7 @@ def _rational_value(expr: Any) -> tuple[str, Any] | None:
     """A small size and integer values of all symbols at which ``expr`` is not 0, with its exact value there."""
     import sympy
 
-    from ..invariance.witness import differs
+    from ..symbolic.exact import differs
     from ..symbolic.sums import SIZE, axis_of
 
     sizes = {SIZE[Axis.SAMPLE]: 3, SIZE[Axis.INPUT]: 2, SIZE[Axis.UNIT]: 3, SIZE[Axis.POSITION]: 2}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,6 +16,7 @@ from ..axes import Axis
 from ..errors import InputError
 from ..normalizers import Normalizer
 from ..standardize import Stage, Standardize
+from ..symbolic.exact import differs
 from ..symbolic.indexed import exact
 from ..symbolic.latex import matrix
 from ..transformations import Parameter, State, Transformation
@@ -246,34 +245,3 @@ def _simple_roots(expr: Any) -> bool:
 def _tidy(value: Any) -> Any:
     value = sympy.sympify(value)
     return sympy.radsimp(value) if _simple_roots(value) else value
-
-
-def differs(a: Any, b: Any) -> bool:
-    """Whether two real algebraic numbers differ, decided exactly.
-
-    Roots of distinct square-free integers are linearly independent over the rationals, and SymPy collects equal roots: a
-    sum of them is 0 only if nothing is left.  Nested roots are enclosed in intervals with outward rounding.
-    """
-    difference = sympy.expand(sympy.sympify(a) - sympy.sympify(b))
-    if difference == 0:
-        return False
-    if _simple_roots(difference):
-        return True
-    from mpmath import iv
-
-    iv.prec = 200
-    return 0 not in _enclose(difference)
-
-
-def _enclose(expr: Any) -> Any:
-    """An interval that contains a number built from rationals, + * and square roots."""
-    from mpmath import iv
-
-    if expr.is_Rational:
-        return iv.mpf(int(expr.p)) / iv.mpf(int(expr.q))
-    parts = [_enclose(part) for part in expr.args[: 1 if expr.is_Pow else None]]
-    if expr.is_Pow:
-        base = parts[0] if expr.exp.is_Integer else iv.sqrt(parts[0])
-        power = expr.exp if expr.exp.is_Integer else 2 * expr.exp
-        return base ** int(power)
-    return sum(parts, iv.mpf(0)) if expr.is_Add else functools.reduce(operator.mul, parts, iv.mpf(1))

@@ -179,9 +179,3 @@ def exact_fisher(normalizer: Normalizer, X: Any, W: Any, curvature: Any, gain: A
     J = exact_jacobian(normalizer, X, W, gain)
     F = np.einsum("pnh,nhk,qnk->pq", J, np.frompyfunc(exact, 1, 1)(np.asarray(curvature, object)), J)
     return F / (J.shape[1] * exact(dispersion))
-
-
-def differs(a: Any, b: Any) -> bool:
-    """Whether two exact numbers differ: their difference is expanded with rational denominators, and not 0."""
-    difference = sympy.expand(sympy.sympify(a) - sympy.sympify(b))
-    return difference != 0 and sympy.expand(sympy.radsimp(difference)) != 0

@@ -15,8 +15,9 @@ from sympy.core.function import AppliedUndef
 
 from ..axes import Axis
 from ..levels import Level
-from .arrays import EXACT, FLOATS, Evaluator, Numbers, differs
+from .arrays import EXACT, FLOATS, Evaluator, Numbers
 from .curvature import Symmetric
+from .exact import differs
 from .rules import Rule, carry_out, expand
 from .sums import SIZE, axis_of, is_index
 

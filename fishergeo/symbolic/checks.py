@@ -14,8 +14,9 @@ from sympy import Symbol
 from ..axes import Axis
 from ..levels import Level
 from ..standardize import root
-from .arrays import EXACT, FLOATS, Numbers, differs
+from .arrays import EXACT, FLOATS, Numbers
 from .certainty import Certificate, Claim, label_of, refuse
+from .exact import differs
 from .extension import Extension
 from .rules import vanishes
 from .sums import axis_of, is_index
