@@ -79,7 +79,6 @@ def _compared(left: Any, right: Any) -> tuple[bool, Any, Any]:
 def _differ(a: Any, b: Any) -> bool:
     """Whether two exact numbers differ; expressions in symbols differ when they do so with primes for the symbols."""
     import sympy
-
     from sympy.core.function import AppliedUndef
 
     from ..symbolic.exact import differs
