@@ -44,6 +44,10 @@ class Rescale:
     axes: frozenset[Axis] = frozenset()
     sign: int = 1
 
+    def __post_init__(self) -> None:
+        if self.site is Site.SUMMED:
+            raise InputError("Rescale got the summed inputs, which only follow from X and W: rescale one of those")
+
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         return (Parameter("delta", self.site, self.axes, positive=True),) if self.sign > 0 else ()
@@ -66,7 +70,8 @@ class Shift:
 
     def act(self, state: State, values: Sequence[Array]) -> State:
         if self.site is Site.SUMMED:
-            return State(state.X, state.W, values[0], state.order)
+            shift = values[0] if state.shift is None else state.shift + values[0]
+            return State(state.X, state.W, shift, state.order)
         return _replace(state, self.site, lambda t: t + values[0])
 
 
