@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .axes import Axis
 from .errors import InputError
 from .families import Family, Floats, bernoulli, gaussian
 from .information.matrices import fisher
+from .invariance.numbers import example, random_value, shape_of
 from .invariance.proof import prove
 from .invariance.scaling import fisher_scaling
 from .invariance.symmetries import symmetries
@@ -80,15 +80,10 @@ def _small(defect: Any, scale: Any, tolerance: float, what: str) -> str:
 
 
 def _example(normalizer: Normalizer, rng: np.random.Generator) -> tuple[Floats, Params]:
-    """Generic inputs and parameters, all sizes different and above the normalizer's minimum."""
-    least = normalizer.minimum()
-    units = next((u for s in normalizer.summed if (u := getattr(s, "units", None)) is not None), None)
-    H = units or max(3, least[Axis.UNIT])
-    D = max(4, least[Axis.INPUT], H + 1)
-    N = max(6 * D, least[Axis.SAMPLE])
-    X = rng.normal(size=(N, D)) + 0.3
-    gain = rng.uniform(0.5, 1.5, H) if normalizer.has_gain else None
-    return X, Params(rng.normal(size=(H, D)), 0.3 * rng.normal(size=H), gain)
+    """Generic inputs and parameters."""
+    X, W = example(normalizer, rng)
+    gain = rng.uniform(0.5, 1.5, len(W)) if normalizer.has_gain else None
+    return X, Params(W, 0.3 * rng.normal(size=len(W)), gain)
 
 
 def tangent_is_the_derivative(normalizer: Normalizer, rng: np.random.Generator) -> str:
@@ -250,26 +245,12 @@ def invariance_defect(
     normalizer: Normalizer, transformation: Transformation, X: Floats, W: Floats, rng: np.random.Generator
 ) -> tuple[float, float]:
     """How much Â changes under the transformation with random parameters, and the size of Â."""
-    values = [_random(parameter, X, W, rng) for parameter in transformation.parameters]
+    values = [random_value(parameter, X, W, rng) for parameter in transformation.parameters]
     moved = transformation.act(State(X, W), values)
     before = normalizer(X, W).value
     expected = before if moved.order is None else before[:, moved.order]
     after = normalizer(moved.X, moved.W, moved.shift).value
     return float(np.abs(after - expected).max()), float(np.abs(before).max())
-
-
-def _shape(parameter: Parameter, X: Floats, W: Floats) -> tuple[int, ...]:
-    sizes = {Axis.SAMPLE: len(X), Axis.UNIT: len(W), Axis.INPUT: X.shape[1]}
-    return tuple(sizes[axis] if axis in parameter.axes else 1 for axis in parameter.site.layout(2))
-
-
-def _random(parameter: Parameter, X: Floats, W: Floats, rng: np.random.Generator) -> Any:
-    if parameter.symbol == "pi":
-        return rng.permutation(len(W))
-    if parameter.symbol == "Q":
-        return np.linalg.qr(rng.normal(size=(X.shape[1], X.shape[1])))[0]
-    shape = _shape(parameter, X, W)
-    return rng.uniform(0.5, 2.0, shape) if parameter.positive else rng.normal(size=shape)
 
 
 def _constant(parameter: Parameter, X: Floats, W: Floats, identity: bool = False) -> Any:
@@ -279,7 +260,7 @@ def _constant(parameter: Parameter, X: Floats, W: Floats, identity: bool = False
     if parameter.symbol == "Q":
         return np.eye(X.shape[1])
     level = float(parameter.positive) if identity else 1.0 + parameter.positive
-    return np.full(_shape(parameter, X, W), level)
+    return np.full(shape_of(parameter, X, W), level)
 
 
 def _places(p: Params, letter: str) -> Any:

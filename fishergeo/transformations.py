@@ -47,6 +47,9 @@ class Rescale:
     def __post_init__(self) -> None:
         if self.site is Site.SUMMED:
             raise InputError("Rescale got the summed inputs, which only follow from X and W: rescale one of those")
+        if self.sign not in (1, -1):
+            raise InputError(f"Rescale got sign={self.sign!r}: give 1 (any factor > 0) or -1 (the factor -1)")
+        _check_axes(self)
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -64,6 +67,9 @@ class Shift:
     site: Site
     axes: frozenset[Axis]
 
+    def __post_init__(self) -> None:
+        _check_axes(self)
+
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         return (Parameter("gamma", self.site, self.axes),)
@@ -75,6 +81,15 @@ class Shift:
         return _replace(state, self.site, lambda t: t + values[0])
 
 
+def _check_axes(action: Rescale | Shift) -> None:
+    object.__setattr__(action, "axes", frozenset(action.axes))
+    if not action.axes <= action.site.axes:
+        wrong = ", ".join(sorted(getattr(axis, "name", repr(axis)) for axis in action.axes - action.site.axes))
+        raise InputError(
+            f"{type(action).__name__} of {action.site.name} got axis {wrong}, which that array does not have"
+        )
+
+
 @dataclass(frozen=True)
 class Permute:
     """Permute the units: W -> ΠW, and the outputs follow."""
@@ -84,7 +99,10 @@ class Permute:
         return (Parameter("pi", Site.WEIGHT, frozenset([Axis.UNIT])),)
 
     def act(self, state: State, values: Sequence[Array]) -> State:
-        return State(state.X, state.W.take(values[0], axis=-2), state.shift, values[0])
+        shift = state.shift
+        if shift is not None and shift.shape[-1] != 1:
+            shift = shift.take(values[0], axis=-1)
+        return State(state.X, state.W.take(values[0], axis=-2), shift, values[0])
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,8 @@ class PerUnitFisher(Metric):
     def gap(self) -> float:
         """‖F₁₃ - F‖/‖F‖ in the Frobenius norm, F the exact matrix."""
         F = self.exact.to_dense()
-        return float(np.linalg.norm(self.to_dense() - F) / np.linalg.norm(F))
+        gap, size = np.linalg.norm(self.to_dense() - F), np.linalg.norm(F)
+        return float(gap / size) if size > 0 else (0.0 if gap == 0 else float("inf"))
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, relative gap to the exact matrix {self.gap:.3g}>"

@@ -151,7 +151,12 @@ class Metric(LinearOperator):
         if "_dense" in self.__dict__ or self.shape[0] <= 1024:
             from scipy.linalg import cho_factor, cho_solve
 
-            return cho_solve(cho_factor(self._dense + damping * np.eye(self.shape[0])), v)
+            try:
+                return cho_solve(cho_factor(self._dense + damping * np.eye(self.shape[0])), v)
+            except np.linalg.LinAlgError:
+                raise ArithmeticError(
+                    f"F + {damping:g} I is singular to rounding: use a larger damping, or 0 for F⁺v"
+                ) from None
         damped = LinearOperator(self.shape, matvec=lambda u: self @ u + damping * u.ravel(), dtype=self.dtype)
         columns = v.reshape(self.shape[0], -1).T
         out = [cg(damped, column, rtol=1e-10, maxiter=10 * self.shape[0]) for column in columns]

@@ -22,7 +22,7 @@ from ..normalizers import Normalized, Normalizer
 from ..standardize import Scale, Stage, Standardize
 from ..symbolic.indexed import IndexArray, exact, generic_state, generic_value
 from ..symbolic.latex import latex
-from ..symbolic.sums import INDEX, is_zero, normal
+from ..symbolic.sums import INDEX, canonical, is_zero, normal
 from ..transformations import State, Transformation
 from .opaque import LETTERS, with_any_sigma
 from .witness import Witness, changes_somewhere, search
@@ -119,6 +119,13 @@ def _refute(normalizer: Normalizer, transformation: Transformation) -> Verdict |
     return None if witness is None else Verdict(normalizer, transformation, False, witness=witness)
 
 
+def parameter_values(transformation: Transformation, signed: bool = False) -> list[Any]:
+    """The parameters as symbols: δ, γ, … and, where an action repeats, δ', γ', …"""
+    parameters = transformation.parameters
+    earlier = [[p.symbol for p in parameters[:k]].count(q.symbol) for k, q in enumerate(parameters)]
+    return [generic_value(p, "prime" * n, signed) for p, n in zip(parameters, earlier, strict=True)]
+
+
 @dataclass(frozen=True)
 class Run:
     """A normalizer run in index notation on generic arrays, before and after a transformation."""
@@ -139,11 +146,9 @@ class Run:
     ) -> Run:
         """``signed`` leaves out δ > 0; the stages ``any_sigma`` divide by any ρ > 0 before and any ϱ > 0 after."""
         start = generic_state()
-        parameters = transformation.parameters
-        earlier = [[p.symbol for p in parameters[:k]].count(q.symbol) for k, q in enumerate(parameters)]
-        values = [generic_value(p, "prime" * n, signed) for p, n in zip(parameters, earlier, strict=True)]
+        values = parameter_values(transformation, signed)
         moved = transformation.act(start, values)
-        factors = tuple(v.expr for p, v in zip(parameters, values, strict=True) if p.positive)
+        factors = tuple(v.expr for p, v in zip(transformation.parameters, values, strict=True) if p.positive)
         first, second = (with_any_sigma(normalizer, any_sigma, variant) for variant in ("", "var"))
         before, after = first(start.X, start.W), second(moved.X, moved.W, moved.shift)
         done = zip(_stages(before), _stages(after), strict=True)
@@ -157,7 +162,11 @@ class Run:
 
     @property
     def invariant(self) -> bool:
-        return is_zero(self.after.value.expr - self.expected(self.before.value).expr)
+        after, expected = self.after.value.expr, self.expected(self.before.value).expr
+        if is_zero(after - expected):
+            return True
+        # renaming h to π(h) can change which name order is canonical: both sides are named anew
+        return self.moved.order is not None and is_zero(canonical(after) - canonical(expected))
 
 
 def _invariant_run(normalizer: Normalizer, transformation: Transformation, signed: bool = False) -> Run | None:

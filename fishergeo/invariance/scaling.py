@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import sympy
 
 from ..axes import Axis, Site
 from ..normalizers import Normalizer
-from ..symbolic.indexed import IndexArray, generic, generic_value
+from ..symbolic.indexed import generic
 from ..symbolic.latex import latex
 from ..symbolic.sums import INDEX, I, J, is_zero
-from ..transformations import Permute, Rotate, State, Transformation
-from .proof import Run, Verdict, prove
+from ..transformations import Permute, Rescale, Rotate, State, Transformation
+from .numbers import example, random_value
+from .proof import Run, Verdict, parameter_values, prove
 
 BLOCKS = ("ww", "wb", "wg", "bb", "bg", "gg")
 
@@ -77,25 +79,87 @@ def _substitute(expr: Any, value: Any) -> Any:
 def fisher_scaling(normalizer: Normalizer, transformation: Transformation) -> Scaling:
     """How each block (ww, wb, wg, bb, bg, gg) of F̄_ij transforms; ww of batch norm by 1/(δ_iδ_j) when w_h -> δ_h w_h.
 
-    Raises what `prove` raises.  Corrects Ba, Kiros, Hinton 2016, section 5.2.2: doubling ‖w_i‖ divides the ww block by 4.
+    Where Â stays, differentiating Â(δW) = Â(W) divides the weight column by δ; elsewhere the tangents before and after
+    are compared in index notation.  Raises what `prove` raises.  Corrects Ba, Kiros, Hinton 2016, section 5.2.2: doubling
+    ‖w_i‖ divides the ww block by 4.
     """
     verdict = prove(normalizer, transformation)
+    columns = _by_invariance(transformation) if verdict else _by_comparison(normalizer, transformation)
+    if not normalizer.has_gain:
+        del columns["g"]
+    blocks = {name: _product(columns[name[0]], columns[name[1]]) for name in BLOCKS if set(name) <= set(columns)}
+    return Scaling(normalizer, transformation, blocks, verdict.invariant, bool(_basis(transformation)), verdict)
+
+
+def _by_invariance(transformation: Transformation) -> dict[str, Any]:
+    """The factors of the columns of J: 1 but for the weights, whose change is scaled with them."""
+    factor = sympy.Integer(1)
+    values = iter(parameter_values(transformation))
+    for action in transformation.actions:
+        own = [next(values) for _ in action.parameters]
+        if isinstance(action, Rescale) and action.site is Site.WEIGHT:
+            factor *= own[0].expr if own else action.sign
+    factor = sympy.Integer(1) / factor
+    return {
+        "w": None if INDEX[Axis.INPUT] in factor.free_symbols else factor,
+        "b": sympy.Integer(1),
+        "g": sympy.Integer(1),
+    }
+
+
+def _by_comparison(normalizer: Normalizer, transformation: Transformation) -> dict[str, Any]:
+    """The factors by which J and Â themselves change, where they do: a random model picks, index notation confirms."""
+    likely = _likely(normalizer, transformation)
+    columns: dict[str, Any] = {"w": None, "b": sympy.Integer(1), "g": None}
+    if not any(likely.values()):
+        return columns
     run = Run.of(normalizer, transformation)
-    candidates = [sympy.Integer(1), sympy.Integer(-1), *(delta**k for delta in run.factors for k in (1, -1, 2, -2))]
-    basis = [action for action in transformation.actions if isinstance(action, Permute | Rotate)]
-    direction = turned = generic("u", Site.WEIGHT)
-    for action in basis:  # a permuted or rotated model is compared in the permuted or rotated basis
-        turned = action.act(State(run.start.X, turned), [generic_value(p) for p in action.parameters]).W
+    direction = generic("u", Site.WEIGHT)
+    turned = _turned(transformation, run.start.X, direction, parameter_values(transformation))
+    if likely["w"]:
+        after, before = run.after.jvp(turned), run.expected(run.before.jvp(direction))
+        columns["w"] = next((f for f in likely["w"] if is_zero(after.expr - f * before.expr)), None)
+    if likely["g"]:
+        after, before = run.after.value, run.expected(run.before.value)
+        columns["g"] = next((f for f in likely["g"] if is_zero(after.expr - f * before.expr)), None)
+    return columns
 
-    def ratio(after: IndexArray, before: IndexArray) -> Any:
-        found = (f for f in candidates if is_zero(after.expr - f * run.expected(before).expr))
-        return next(found, None)
 
-    column = {"w": ratio(run.after.jvp(turned), run.before.jvp(direction)), "b": sympy.Integer(1)}
-    if normalizer.has_gain:
-        column["g"] = ratio(run.after.value, run.before.value)
-    blocks = {name: _product(column[name[0]], column[name[1]]) for name in BLOCKS if set(name) <= set(column)}
-    return Scaling(normalizer, transformation, blocks, verdict.invariant, bool(basis), verdict)
+def _likely(normalizer: Normalizer, transformation: Transformation) -> dict[str, list[Any]]:
+    """The powers of δ (or -1) by which ∂Â/∂W and Â change on a random model, all δ of one parameter alike."""
+    rng = np.random.default_rng(0)
+    X, W = example(normalizer, rng)
+    symbols, numbers = parameter_values(transformation), []
+    candidates = [(sympy.Integer(1), 1.0), (sympy.Integer(-1), -1.0)]
+    for k, (parameter, symbol) in enumerate(zip(transformation.parameters, symbols, strict=True)):
+        value = random_value(parameter, X, W, rng)
+        if parameter.positive:
+            value = np.full_like(value, 1.5 + 0.2 * k)
+            candidates += [(symbol.expr**power, value.flat[0] ** power) for power in (1, -1, 2, -2)]
+        numbers.append(value)
+    u = rng.normal(size=W.shape)
+    moved = transformation.act(State(X, W), numbers)
+    before, after = normalizer(X, W), normalizer(moved.X, moved.W, moved.shift)
+    pairs = {"w": (before.jvp(u), after.jvp(_turned(transformation, X, u, numbers))), "g": (before.value, after.value)}
+    order = slice(None) if moved.order is None else moved.order
+    return {
+        name: [f for f, number in candidates if np.allclose(new, number * old[:, order], rtol=1e-7, atol=1e-9)]
+        for name, (old, new) in pairs.items()
+    }
+
+
+def _basis(transformation: Transformation) -> list[Permute | Rotate]:
+    return [action for action in transformation.actions if isinstance(action, Permute | Rotate)]
+
+
+def _turned(transformation: Transformation, X: Any, direction: Any, values: Any) -> Any:
+    """A direction as the permutation and the rotation turn it: a turned model is compared in the turned basis."""
+    rest = list(values)
+    for action in transformation.actions:
+        own, rest = rest[: len(action.parameters)], rest[len(action.parameters) :]
+        if isinstance(action, Permute | Rotate):
+            direction = action.act(State(X, direction), own).W
+    return direction
 
 
 def _product(left: Any, right: Any) -> Any:

@@ -110,12 +110,10 @@ def changes_somewhere(normalizer: Normalizer, transformation: Transformation, si
 
 @lru_cache(maxsize=256)
 def _floating(normalizer: Normalizer) -> Normalizer:
-    """With ε as a float, so that floats stay floats; a symbol becomes 1/2."""
+    """With ε = 1/2 for any ε > 0: a tiny or a huge one would change Â by less than rounding shows."""
 
     def stage(s: Stage) -> Stage:
-        if not (isinstance(s, Standardize) and s.has_eps):
-            return s
-        return s.with_eps(0.5 if getattr(s.eps, "free_symbols", None) else float(s.eps), s.eps_inside)
+        return s.with_eps(0.5, s.eps_inside) if isinstance(s, Standardize) and s.has_eps else s
 
     return normalizer.map_stages(stage)
 

@@ -13,7 +13,7 @@ from sympy import Expr, Symbol
 
 from ..axes import Axis, Site
 from ..transformations import Parameter, State
-from .sums import INDEX, PERMUTATION, ROTATION, SIZE, axis_of, canonical, root_of, total
+from .sums import INDEX, PERMUTATION, ROTATION, SIZE, axis_of, root_of, total
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,7 @@ class IndexArray:
     def take(self, order: Any, axis: int) -> IndexArray:
         """The entries permuted along ``axis`` by the symbolic permutation π."""
         index = self.indices[axis]
-        if index is None:
-            return self
-        return IndexArray(canonical(self.expr.xreplace({index: PERMUTATION(index)})), self.indices)
+        return self if index is None else IndexArray(self.expr.xreplace({index: PERMUTATION(index)}), self.indices)
 
     def sqrt(self) -> IndexArray:
         """The root, with whatever is a common factor of all terms taken out of it."""
