@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from .axes import Axis, Site
 from .errors import InputError
@@ -145,11 +148,25 @@ class Normalized:
         """The normalized summed inputs Â."""
         return _last(self.summed, self.A)
 
+    @cached_property
+    def _inputs(self) -> Array:
+        """X̂ for the differential: centered where A is centered next, so that a large offset costs no digits."""
+        first = self.summed[0] if self.summed else None
+        if (
+            first is None
+            or first.mean is None
+            or first.frozen
+            or -1 in first.axes
+            or not isinstance(self.Xhat, np.ndarray)
+        ):
+            return self.Xhat
+        return self.Xhat - self.Xhat.mean(axis=first.axes, keepdims=True)
+
     def jvp(self, dW: Array) -> Array:
         """dÂ for a change dW (..., H, D) of the weights."""
         for stage in self.weight:
             dW = stage.tangent(dW)
-        dA = _cases(self.Xhat) @ dW.swapaxes(-1, -2)
+        dA = _cases(self._inputs) @ dW.swapaxes(-1, -2)
         if len(self.Xhat.shape) == 3:
             dA = dA.reshape(*dW.shape[:-2], *self.A.shape)
         for stage in self.summed:
@@ -162,7 +179,7 @@ class Normalized:
             dA = stage.tangent(dA)
         if len(self.Xhat.shape) == 3:
             dA = dA.reshape(*dA.shape[:-3], -1, dA.shape[-1])
-        dW = dA.swapaxes(-1, -2) @ _cases(self.Xhat)
+        dW = dA.swapaxes(-1, -2) @ _cases(self._inputs)
         for stage in reversed(self.weight):
             dW = stage.tangent(dW)
         return dW
