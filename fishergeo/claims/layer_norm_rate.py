@@ -48,8 +48,8 @@ def half(factor: Any = Fraction(1, 2)) -> Evidence:
         ),
         instead=Correction(
             r"When all weights double, the block $ww$ of $\bar F$ changes by $\frac14$, $wb$ and $wg$ by $\frac12$, "
-            r"$bb$, $bg$ and $gg$ by $1$ (when $w_i$ alone doubles, under batch and weight norm, so do the blocks of unit "
-            r"$i$ with itself); $\frac12$ is the factor of the length $ds$ of a step of $w_i$. Under batch and "
+            r"$bb$, $bg$ and $gg$ by $1$ (when $w_i$ alone doubles, under batch and weight norm, so do the blocks of "
+            r"unit $i$ with itself); $\frac12$ is the factor of the length $ds$ of a step of $w_i$. Under batch and "
             r"weight norm the curvature along $w_i$ itself is exactly 0, before and after.",
             (
                 exactly(
