@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -75,6 +75,14 @@ class Normalizer:
         sites = (tuple(map(change, stages)) for stages in (self.inputs, self.weight, self.summed))
         inputs, weight, summed = sites
         return Normalizer(self.name, inputs, weight, summed, self.source)
+
+    def map_eps(self, change: Callable[[Any], Any]) -> Normalizer:
+        """The same normalizer with every ε > 0 replaced by ``change(ε)``, inside or outside the root as it was."""
+
+        def stage(s: Stage) -> Stage:
+            return s.with_eps(change(s.eps), s.eps_inside) if isinstance(s, Standardize) and s.has_eps else s
+
+        return self.map_stages(stage)
 
     def with_eps(self, eps: Any, inside: bool = True) -> Normalizer:
         """The same normalizer with ε = ``eps`` in every stage that divides by a computed σ."""
@@ -250,8 +258,3 @@ ZOO: tuple[Normalizer, ...] = (
     input_standardization,
     input_layer_norm,
 )
-
-
-def zoo() -> Iterator[Normalizer]:
-    """Every normalizer that every contract, table and page must cover."""
-    return iter(ZOO)

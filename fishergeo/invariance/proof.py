@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,7 +19,7 @@ import sympy
 from ..axes import Site
 from ..errors import InputError
 from ..normalizers import Normalized, Normalizer
-from ..standardize import Scale, Stage, Standardize
+from ..standardize import Scale, Standardize
 from ..symbolic.indexed import IndexArray, exact, generic_state, generic_value
 from ..symbolic.latex import latex
 from ..symbolic.sums import INDEX, canonical, is_zero, normal
@@ -186,20 +186,13 @@ def _stages(normalized: Normalized) -> tuple[Any, ...]:
     return (*normalized.inputs, *normalized.weight, *normalized.summed)
 
 
-def _replace_eps(normalizer: Normalizer, change: Callable[[Any], Any]) -> Normalizer:
-    def stage(s: Stage) -> Stage:
-        return s.with_eps(change(s.eps), s.eps_inside) if isinstance(s, Standardize) and s.has_eps else s
-
-    return normalizer.map_stages(stage)
-
-
 def _any_eps(normalizer: Normalizer) -> Normalizer:
     """A positive ε is proved for all ε > 0."""
-    return _replace_eps(normalizer, lambda eps: sympy.Symbol("epsilon", positive=True))
+    return normalizer.map_eps(lambda eps: sympy.Symbol("epsilon", positive=True))
 
 
 def _exact_eps(normalizer: Normalizer) -> Normalizer:
-    return _replace_eps(normalizer, exact)
+    return normalizer.map_eps(exact)
 
 
 def _conditions(normalizer: Normalizer, transformation: Transformation) -> tuple[tuple[str, ...], Witness | None]:

@@ -1,7 +1,8 @@
 r"""How the blocks of the Fisher matrix change under a transformation.
 
 With F̄ = E[Jᵀ (η''/φ) J], a block changes by the product of the factors of its two Jacobian columns as long as η'' does
-not change.  The factors are found by running the tangent of the definition in index notation before and after.
+not change.  Where Â is invariant the factors follow from the proof; elsewhere the tangent of the definition is run in
+index notation before and after.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ import sympy
 from ..axes import Axis
 from ..errors import InputError
 from ..normalizers import Normalizer
-from ..standardize import Stage, Standardize
 from ..symbolic.exact import differs
 from ..symbolic.indexed import exact
 from ..symbolic.latex import matrix
@@ -111,11 +110,7 @@ def changes_somewhere(normalizer: Normalizer, transformation: Transformation, si
 @lru_cache(maxsize=256)
 def _floating(normalizer: Normalizer) -> Normalizer:
     """With ε = 1/2 for any ε > 0: a tiny or a huge one would change Â by less than rounding shows."""
-
-    def stage(s: Stage) -> Stage:
-        return s.with_eps(0.5, s.eps_inside) if isinstance(s, Standardize) and s.has_eps else s
-
-    return normalizer.map_stages(stage)
+    return normalizer.map_eps(lambda eps: 0.5)
 
 
 def _changes(normalizer: Normalizer, transformation: Transformation, candidate: _Candidate) -> bool:
