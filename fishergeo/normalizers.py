@@ -12,7 +12,7 @@ import numpy as np
 
 from .axes import Axis, Site
 from .errors import InputError
-from .standardize import Array, Frozen, Scale, Stage, Standardize, Standardized
+from .standardize import Array, Frozen, Scale, Stage, Standardize, Standardized, check_eps
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,11 @@ class Normalizer:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise InputError(f"Normalizer got name={self.name!r}: give a non-empty string")
+        if not isinstance(self.source, str):
+            raise InputError(f"{self.name}: source={self.source!r} is not a citation; give a string")
         for field, site in (("inputs", Site.INPUTS), ("weight", Site.WEIGHT), ("summed", Site.SUMMED)):
             stages = getattr(self, field)
-            stages = (stages,) if isinstance(stages, Stage) else tuple(stages)
+            stages = tuple(stages) if isinstance(stages, tuple | list) else (stages,)
             for stage in stages:
                 if not isinstance(stage, Stage):
                     raise InputError(f"{self.name}: {field}={stage!r} is not a stage; use fg.Standardize(axis, ...)")
@@ -86,6 +88,7 @@ class Normalizer:
 
     def with_eps(self, eps: Any, inside: bool = True) -> Normalizer:
         """The same normalizer with ε = ``eps`` in every stage that divides by a computed σ."""
+        check_eps(eps, self.name)
         return self.map_stages(lambda stage: stage.with_eps(eps, inside) if isinstance(stage, Standardize) else stage)
 
     def minimum(self) -> dict[Axis, int]:
@@ -124,9 +127,14 @@ class Normalizer:
             return  # index notation: the size is a symbol
         if stage.over and math.prod(sizes.values()) < stage.minimum:
             got = ", ".join(f"{axis.value.upper()}={size}" for axis, size in sizes.items())
-            why = {1: "an empty cell has no moments", 2: "one number leaves nothing, or only its sign"}.get(
-                stage.minimum, "standardizing two numbers leaves only a sign, so every weight block is 0"
-            )
+            if stage.minimum == 1:
+                why = "an empty cell has no moments"
+            elif stage.minimum == 2:
+                why = "one number leaves nothing, or only its sign"
+            elif math.prod(sizes.values()) == 2:
+                why = "standardizing two numbers leaves only a sign, so every weight block is 0"
+            else:
+                why = "one number is its own mean, so centering leaves 0 and σ = 0"
             (axis, *_) = sizes
             raise InputError(f"{self.name} got {got}: {why}; use {axis.value.upper()} >= {stage.minimum} or eps > 0")
 
@@ -194,9 +202,15 @@ class Normalized:
 
 
 def compose(*normalizers: Normalizer, name: str | None = None) -> Normalizer:
-    """The normalizer with the stages of all ``normalizers``, in their order at each site."""
+    """The normalizer with the stages of all ``normalizers``, in their order at each site.
+
+    Raises `InputError` for no normalizer, and for anything else than normalizers.
+    """
+    if not normalizers or not all(isinstance(normalizer, Normalizer) for normalizer in normalizers):
+        given = ", ".join(map(repr, normalizers)) or "nothing"
+        raise InputError(f"compose got {given}: give one or more normalizers, e.g. fg.weight_norm, fg.batch_norm")
     return Normalizer(
-        name or "+".join(normalizer.name for normalizer in normalizers),
+        "+".join(normalizer.name for normalizer in normalizers) if name is None else name,
         inputs=sum((normalizer.inputs for normalizer in normalizers), ()),
         weight=sum((normalizer.weight for normalizer in normalizers), ()),
         summed=sum((normalizer.summed for normalizer in normalizers), ()),

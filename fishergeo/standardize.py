@@ -38,7 +38,18 @@ class Scale(enum.Enum):
 
 def _usable(eps: Any) -> bool:
     """Whether ε is a finite number >= 0, or a symbol that stands for one."""
-    return 0 <= float(eps) < math.inf if isinstance(eps, Real) else bool(getattr(eps, "is_nonnegative", False))
+    if not isinstance(eps, Real):
+        return getattr(eps, "is_nonnegative", False) is True
+    try:
+        return not isinstance(eps, bool) and 0 <= float(eps) < math.inf
+    except OverflowError:
+        return False
+
+
+def check_eps(eps: Any, who: str) -> None:
+    """Refuse an ε that cannot be added to a variance, with `InputError`."""
+    if not _usable(eps):
+        raise InputError(f"{who} got eps={eps!r}: σ² + ε needs a finite ε >= 0; use e.g. eps=1e-5")
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,7 @@ class Standardize:
     """Standardize along the axes ``over``: t̂ = c/σ with c = t - mean(t), σ = std(t) by default.
 
     ``eps`` >= 0 is added to σ² inside the root (``eps_inside=True``, as in PyTorch) or to σ outside it.  Raises
-    `InputError` for an empty ``over`` and a negative ``eps``.
+    `InputError` for an empty ``over``, a negative ``eps``, and options of another type.
     """
 
     over: frozenset[Axis]
@@ -64,16 +75,20 @@ class Standardize:
         eps: Any = 0,
         eps_inside: bool = True,
     ) -> None:
-        axes = frozenset([over] if isinstance(over, Axis) else over)
-        if not axes or not all(isinstance(axis, Axis) for axis in axes):
+        listed = [over] if isinstance(over, Axis) else list(over) if isinstance(over, Iterable) else []
+        if not listed or not all(isinstance(axis, Axis) for axis in listed):
             raise InputError(f"Standardize got over={over!r}: name at least one axis, e.g. fg.Axis.UNIT")
+        axes = frozenset(listed)
         if not isinstance(scale, Scale):
             raise InputError(f"Standardize got scale={scale!r}: use fg.Scale.STD, fg.Scale.NORM or fg.Scale.NONE")
-        if not _usable(eps):
-            raise InputError(f"Standardize got eps={eps!r}: σ² + ε needs a finite ε >= 0; use e.g. eps=1e-5")
+        for option, choice in (("center", center), ("eps_inside", eps_inside)):
+            if not isinstance(choice, bool | np.bool_):
+                raise InputError(f"Standardize got {option}={choice!r}: it is a yes or a no; give True or False")
+        check_eps(eps, "Standardize")
         if not center and scale is Scale.NONE:
             raise InputError("Standardize got center=False and scale=NONE: nothing to do; leave this stage out")
-        for field, value in zip(("over", "center", "scale", "eps", "eps_inside"), (axes, center, scale, eps, eps_inside)):
+        values = (axes, bool(center), scale, eps, bool(eps_inside))
+        for field, value in zip(("over", "center", "scale", "eps", "eps_inside"), values, strict=True):
             object.__setattr__(self, field, value)
 
     def __repr__(self) -> str:
@@ -97,7 +112,7 @@ class Standardize:
 
     @property
     def has_eps(self) -> bool:
-        return not (isinstance(self.eps, int | float) and self.eps == 0)
+        return bool(self.eps != 0)
 
     @property
     def minimum(self) -> int:
@@ -119,7 +134,7 @@ class Standardize:
         else:
             spread = root(square)
             sigma = spread + self.eps if self.has_eps else spread
-            _refuse_constant(spread, t, axes, layout, who, exact=not self.has_eps)
+            _refuse_constant(spread, t, c, axes, layout, who, exact=not self.has_eps)
             ratio = sigma / spread if self.has_eps else 1
         return Standardized(c / sigma, mean, sigma, axes, count, weight, ratio)
 
@@ -129,7 +144,7 @@ class Frozen:
     """Standardize with given statistics: t̂ = (t - mean)/sqrt(var + eps), an affine map along UNIT.
 
     ``mean`` and ``var`` are numbers, or sequences with one number for each unit (batch norm at inference).  Raises
-    `InputError` for a negative or non-finite variance.
+    `InputError` for a negative or non-finite variance, and for means and variances of different numbers of units.
     """
 
     mean: Any
@@ -143,10 +158,13 @@ class Frozen:
     def __post_init__(self) -> None:
         for name in ("mean", "var"):
             value = getattr(self, name)
-            if isinstance(value, str) or not np.all(np.isfinite(np.asarray(value, dtype=float))):
+            array = _statistic(value)
+            if array is None:
                 raise InputError(f"frozen statistics got {name}={value!r}: give finite numbers, one for each unit")
-            if np.ndim(value):
-                object.__setattr__(self, name, tuple(np.asarray(value).ravel().tolist()))
+            if array.ndim:
+                object.__setattr__(self, name, tuple(array.tolist()))
+        if np.ndim(self.mean) and np.ndim(self.var) and len(self.mean) != len(self.var):
+            raise InputError(f"frozen statistics got {len(self.mean)} means and {len(self.var)} variances: give as many")
         if not _usable(self.eps) or np.any(np.asarray(self.var) < 0) or np.any(np.asarray(self.var) + self.eps == 0):
             raise InputError(f"frozen statistics got var={self.var}, eps={self.eps}: var + eps must be positive")
 
@@ -157,10 +175,7 @@ class Frozen:
     @property
     def units(self) -> int | None:
         """The number of units the statistics are for; None when they are shared by all units."""
-        sizes = {len(value) for value in (self.mean, self.var) if np.ndim(value)}
-        if len(sizes) > 1:
-            raise InputError(f"frozen statistics got {len(self.mean)} means and {len(self.var)} variances: give as many")
-        return sizes.pop() if sizes else None
+        return next((len(value) for value in (self.mean, self.var) if np.ndim(value)), None)
 
     def __call__(self, t: Array, layout: tuple[Axis, ...], who: str = "Frozen") -> Standardized:
         if isinstance(t.shape[-1], int) and self.units not in (None, t.shape[-1]):
@@ -177,6 +192,18 @@ class Frozen:
         if np.ndim(value) and hasattr(t, "given"):
             return t.given(field, value)
         return np.vectorize(Fraction, otypes=[object])(value)
+
+
+def _statistic(value: Any) -> Any:
+    """A number or a sequence of numbers, in its own number system, as an array; None if it is anything else."""
+    if isinstance(value, np.ma.MaskedArray):
+        return None
+    try:
+        array = np.asarray(value)
+        numbers = np.array([float(entry) for entry in array.ravel()] if array.dtype.kind in "iufO" else [np.nan])
+    except (TypeError, ValueError, OverflowError):  # a ragged list, a complex number, None
+        return None
+    return array if array.ndim <= 1 and array.size and np.isfinite(numbers).all() else None
 
 
 Stage = Standardize | Frozen
@@ -219,25 +246,37 @@ def root(x: Array) -> Array:
 
 
 def _refuse_constant(
-    spread: Array, t: Array, axes: tuple[int, ...], layout: tuple[Axis, ...], who: str, exact: bool
+    spread: Array, t: Array, c: Array, axes: tuple[int, ...], layout: tuple[Axis, ...], who: str, exact: bool
 ) -> None:
-    """Raise if a cell is constant up to rounding, where 1/σ is meaningless."""
+    """Raise if a cell is constant up to rounding, where 1/σ is meaningless, or so small that its σ² underflows."""
     if not isinstance(spread, np.ndarray):
         return
+
+    def place(cells: Array) -> str:
+        cell = np.argwhere(cells)[0]
+        names = (f"{axis.name.lower()} {cell[k]}" for k, axis in enumerate(layout) if k - len(layout) not in axes)
+        return ", ".join(names) or "the whole array"
+
     if spread.dtype == object:
         flat = np.array([value == 0 for value in spread.ravel()]).reshape(spread.shape)
     else:
+        limits = np.finfo(spread.dtype)
         level = np.sqrt((np.abs(t) ** 2).sum(axis=axes, keepdims=True) / math.prod(t.shape[k] for k in axes))
-        flat = np.abs(spread) <= 64 * np.finfo(spread.dtype).eps * level
+        flat = np.abs(spread) <= 64 * limits.eps * level
+        tiny = np.abs(spread) < limits.tiny**0.5
+        if tiny.any():
+            deviation, size = (np.abs(array).max(axis=axes, keepdims=True) for array in (c, t))
+            tiny &= deviation > 64 * limits.eps * size
+            if tiny.any():
+                raise InputError(
+                    f"{who}: the entries at {place(tiny)} vary by at most {deviation[tiny].max():.3g}, so their squares "
+                    f"underflow and σ is lost ({int(tiny.sum())} such); rescale the inputs or the weights to about 1"
+                )
     if flat.any():
-        cell = np.argwhere(flat)[0]
-        where = ", ".join(
-            f"{axis.name.lower()} {cell[k]}" for k, axis in enumerate(layout) if k - len(layout) not in axes
-        )
         along = " and ".join(axis.name.lower() for k, axis in enumerate(layout) if k - len(layout) in axes)
         remedy = "drop it or give eps > 0" if exact else "put eps inside the root"
         raise InputError(
-            f"{who}: the {'entries' if exact else 'spread'} at {where or 'the whole array'} "
+            f"{who}: the {'entries' if exact else 'spread'} at {place(flat)} "
             f"{'are' if exact else 'is'} constant along {along} ({int(flat.sum())} such), so σ = 0 "
             f"and nothing can be divided by it; {remedy}"
         )
