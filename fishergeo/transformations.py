@@ -7,7 +7,7 @@ rationals, or symbols.  A model is invariant when Â stays the same (permuted, w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -147,11 +147,17 @@ class Transformation:
 
     def act(self, state: State, values: Sequence[Array]) -> State:
         """Apply the actions; ``values`` holds one array for each entry of ``parameters``."""
+        for action, own in self.pairs(values):
+            state = action.act(state, own)
+        return state
+
+    def pairs(self, values: Sequence[Array]) -> Iterator[tuple[Action, Sequence[Array]]]:
+        """Each action with its own part of ``values``."""
         rest = list(values)
         for action in self.actions:
             count = len(action.parameters)
-            state, rest = action.act(state, rest[:count]), rest[count:]
-        return state
+            yield action, rest[:count]
+            rest = rest[count:]
 
 
 def _replace(state: State, site: Site, change: Any) -> State:
