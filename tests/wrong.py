@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import numpy as np
 
 import fishergeo as fg
-from fishergeo.families import Family, Hessian
+from fishergeo.families import Family, Hessian, Support
 
 
 class Broken(fg.Standardize):
@@ -33,6 +33,20 @@ class OneSided:
         return replace(self.done, mean=None).tangent(dt) * np.arange(1, dt.shape[-2] + 1)[:, None]
 
 
+class Blind:
+    """A tangent that does not see the first unit."""
+
+    def __init__(self, done):
+        self.done = done
+
+    def __getattr__(self, name):
+        return getattr(self.done, name)
+
+    def tangent(self, dt):
+        seen = (np.arange(dt.shape[-1]) > 0) if isinstance(dt, np.ndarray) else 1
+        return self.done.tangent(dt) * seen
+
+
 WRONG_TANGENTS = {
     "detached mean": lambda done: replace(done, mean=None),
     "detached sigma": lambda done: replace(done, weight=1e300),
@@ -50,3 +64,63 @@ def changed(family, **methods):
 
 def off(hessian):
     return Hessian(1.01 * hessian.d, hessian.coupled)
+
+
+class Scaled(Hessian):
+    """A root that is no root: its factor is not the square root of the hessian."""
+
+    def root(self, v):
+        return 1.001 * super().root(v)
+
+
+def scaled(family):
+    return changed(family, hessian=lambda self, theta: Scaled(*family.hessian(theta)))
+
+
+def shifted(family, by):
+    return changed(family, log_density=lambda self, y, theta, phi: family.log_density(y, theta, phi) + by(phi))
+
+
+def takes_everything(family):
+    return changed(family, encode=lambda self, Y, shape: np.asarray(Y, float))
+
+
+_INTEGERS = Support("the integers 0, 1, 2, …", lambda y: (y >= 0) & (y == np.round(y)))
+_HALF_LINE = Support("the numbers y >= 0", lambda y: y >= 0)
+
+# families by the only contract that each of them breaks
+WRONG_FAMILIES = {
+    "derivatives": {
+        "mean off by 1 %": changed(fg.bernoulli, mean=lambda self, theta: 1.01 * fg.bernoulli.mean(theta)),
+        "hessian off by 1 %": changed(fg.poisson, hessian=lambda self, theta: off(fg.poisson.hessian(theta))),
+    },
+    "root": {f"root off by 0.1 %, {f.name}": scaled(f) for f in (fg.gaussian, fg.bernoulli, fg.categorical)},
+    "density": {
+        **{
+            f"density off by 1e-6, {f.name}": shifted(f, lambda phi: 1e-6)
+            for f in (fg.gaussian, fg.bernoulli, fg.poisson, fg.categorical)
+        },
+        "normalized for φ = 1 alone": shifted(fg.gaussian, lambda phi: np.log(phi) / 2),
+        "no log-factorial": replace(fg.poisson, base=lambda y, phi: 0),
+        "counts that need not be whole": replace(fg.poisson, support=_HALF_LINE),
+        "two outcomes taken for many": replace(fg.bernoulli, support=_INTEGERS),
+    },
+    "support": {
+        "normal samples of a Bernoulli mean": replace(
+            fg.bernoulli, draw=lambda mean, phi, rng: rng.normal(mean, np.sqrt(mean * (1 - mean)))
+        ),
+        **{f"takes everything, {f.name}": takes_everything(f) for f in (fg.gaussian, fg.bernoulli, fg.poisson)},
+    },
+    "samples": {
+        "mean off by 10 %": replace(fg.poisson, draw=lambda mean, phi, rng: rng.poisson(1.1 * mean).astype(float)),
+        "φ left out": replace(fg.gaussian, draw=lambda mean, phi, rng: rng.normal(mean, 1.0)),
+        "φ for its root": replace(fg.gaussian, draw=lambda mean, phi, rng: rng.normal(mean, phi)),
+        "one number decides all outputs": replace(
+            fg.bernoulli, draw=lambda mean, phi, rng: (rng.random((len(mean), 1)) < mean).astype(float)
+        ),
+        "labels drawn at random": replace(
+            fg.categorical,
+            draw=lambda mean, phi, rng: np.eye(mean.shape[-1])[rng.integers(mean.shape[-1], size=len(mean))],
+        ),
+    },
+}

@@ -7,6 +7,7 @@ index notation before and after.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -45,7 +46,18 @@ class Scaling:
     def at(self, delta: Any = 2) -> dict[str, Any]:
         """The factors as exact numbers when every rescaling factor is ``delta``: {"ww": 1/4, ...}."""
         value = sympy.nsimplify(delta, rational=True)
-        return {name: None if f is None else _substitute(f, value) for name, f in self.blocks.items()}
+        return self.between(0, 0, [value] * len(self.transformation.parameters))
+
+    def between(self, i: int, j: int, values: Sequence[Any]) -> dict[str, Any]:
+        """The factors of the blocks of units i and j; ``values`` are the parameters of the transformation."""
+        known: dict[Any, Any] = {}
+        symbols = parameter_values(self.transformation)
+        for parameter, symbol, value in zip(self.transformation.parameters, symbols, values, strict=True):
+            if parameter.positive and parameter.axes <= {Axis.UNIT}:  # no factor with another index scales a block
+                for index, unit in ((I, i), (J, j)):
+                    entry = np.ravel(value)[unit if parameter.axes else 0]
+                    known[symbol.expr.xreplace({INDEX[Axis.UNIT]: index})] = sympy.sympify(entry)
+        return {name: None if f is None else f.xreplace(known) for name, f in self.blocks.items()}
 
     def __repr__(self) -> str:
         head = f"{self.normalizer.title} / {self.transformation.title}: "
@@ -70,12 +82,6 @@ class Scaling:
         return f"$\\displaystyle {self.latex()}$"
 
 
-def _substitute(expr: Any, value: Any) -> Any:
-    deltas = {a for a in expr.atoms(sympy.Indexed) if str(a.base.label).startswith("delta")}
-    deltas |= {a for a in expr.atoms(sympy.Symbol) if a.name.startswith("delta")} - {a.base.label for a in deltas}
-    return sympy.sympify(expr).xreplace(dict.fromkeys(deltas, value))
-
-
 @lru_cache(maxsize=4096)
 def fisher_scaling(normalizer: Normalizer, transformation: Transformation) -> Scaling:
     """How each block (ww, wb, wg, bb, bg, gg) of F̄_ij transforms; ww of batch norm by 1/(δ_iδ_j) when w_h -> δ_h w_h.
@@ -95,9 +101,7 @@ def fisher_scaling(normalizer: Normalizer, transformation: Transformation) -> Sc
 def _by_invariance(transformation: Transformation) -> dict[str, Any]:
     """The factors of the columns of J: 1 but for the weights, whose change is scaled with them."""
     factor = sympy.Integer(1)
-    values = iter(parameter_values(transformation))
-    for action in transformation.actions:
-        own = [next(values) for _ in action.parameters]
+    for action, own in transformation.pairs(parameter_values(transformation)):
         if isinstance(action, Rescale) and action.site is Site.WEIGHT:
             factor *= own[0].expr if own else action.sign
     factor = sympy.Integer(1) / factor
@@ -155,9 +159,7 @@ def _basis(transformation: Transformation) -> list[Permute | Rotate]:
 
 def _turned(transformation: Transformation, X: Any, direction: Any, values: Any) -> Any:
     """A direction as the permutation and the rotation turn it: a turned model is compared in the turned basis."""
-    rest = list(values)
-    for action in transformation.actions:
-        own, rest = rest[: len(action.parameters)], rest[len(action.parameters) :]
+    for action, own in transformation.pairs(values):
         if isinstance(action, Permute | Rotate):
             direction = action.act(State(X, direction), own).W
     return direction
