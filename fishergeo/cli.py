@@ -137,10 +137,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (InputError, OSError, MemoryError) as error:
-        return _complain(error, _BAD)
+    except (InputError, MemoryError) as error:
+        return _complain(str(error) or "out of memory; use fewer cases, columns or steps", _BAD)
+    except OSError as error:
+        if error.filename is None:  # what was printed cannot be flushed at exit either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        where = "the output" if error.filename is None else error.filename
+        return _complain(f"{where}: {(error.strerror or str(error)).lower()}; free space there, or write elsewhere", _BAD)
     except ArithmeticError as error:
-        return _complain(error, _FAILED)
+        return _complain(str(error), _FAILED)
     return 0
 
 
@@ -157,7 +162,6 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _complain(error: BaseException, code: int) -> int:
-    text = " ".join(str(error).split()) or type(error).__name__
-    print(f"fishergeo: error: {text}", file=sys.stderr)
+def _complain(message: str, code: int) -> int:
+    print(f"fishergeo: error: {' '.join(message.split())}", file=sys.stderr)
     return code

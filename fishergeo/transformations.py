@@ -7,7 +7,7 @@ rationals, or symbols.  A model is invariant when Â stays the same (permuted, w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,11 +45,13 @@ class Rescale:
     sign: int = 1
 
     def __post_init__(self) -> None:
+        _check_axes(self)
         if self.site is Site.SUMMED:
             raise InputError("Rescale got the summed inputs, which only follow from X and W: rescale one of those")
         if self.sign not in (1, -1):
             raise InputError(f"Rescale got sign={self.sign!r}: give 1 (any factor > 0) or -1 (the factor -1)")
-        _check_axes(self)
+        if self.sign < 0 and self.axes:
+            raise InputError("Rescale got sign=-1 and axes: the factor -1 does not vary; leave the axes out")
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -82,12 +84,18 @@ class Shift:
 
 
 def _check_axes(action: Rescale | Shift) -> None:
-    object.__setattr__(action, "axes", frozenset(action.axes))
+    who = type(action).__name__
+    if not isinstance(action.site, Site):
+        raise InputError(f"{who} got site={action.site!r}: give fg.Site.WEIGHT, fg.Site.INPUTS or fg.Site.SUMMED")
+    given: Any = action.axes
+    axes = [given] if isinstance(given, Axis) else list(given) if isinstance(given, Iterable) else [given]
+    if not all(isinstance(axis, Axis) for axis in axes):
+        raise InputError(f"{who} got axes={action.axes!r}: give axes such as fg.Axis.UNIT along which it varies")
+    object.__setattr__(action, "axes", frozenset(axes))
     if not action.axes <= action.site.axes:
-        wrong = ", ".join(sorted(getattr(axis, "name", repr(axis)) for axis in action.axes - action.site.axes))
-        raise InputError(
-            f"{type(action).__name__} of {action.site.name} got axis {wrong}, which that array does not have"
-        )
+        wrong = ", ".join(sorted(axis.name for axis in action.axes - action.site.axes))
+        right = ", ".join(axis.name for axis in action.site.layout(3))
+        raise InputError(f"{who} of {action.site.name} got axis {wrong}: that array has the axes {right}")
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,10 @@ Action = Rescale | Shift | Permute | Rotate
 
 @dataclass(frozen=True)
 class Transformation:
-    """A transformation of a GLM: a name, its formula, and its actions in the order in which they act."""
+    """A transformation of a GLM: a name, its formula, and its action, or a tuple of actions in the order they act in.
+
+    Raises `InputError` for what is no action, and for more than one permutation or rotation.
+    """
 
     name: str
     formula: str
@@ -130,8 +141,18 @@ class Transformation:
     source: str = ""
 
     def __post_init__(self) -> None:
-        if not self.actions or not all(isinstance(action, Action) for action in self.actions):
-            raise InputError(f"Transformation {self.name!r} got actions={self.actions!r}: give at least one action")
+        for label, text in (("name", self.name), ("formula", self.formula), ("source", self.source)):
+            if not isinstance(text, str) or (label == "name" and not text):
+                raise InputError(
+                    f"Transformation got {label}={text!r}: give a string{' that names it' * (label == 'name')}"
+                )
+        actions = tuple(self.actions) if isinstance(self.actions, tuple | list) else (self.actions,)
+        if not actions or not all(isinstance(action, Action) for action in actions):
+            raise InputError(
+                f"Transformation {self.name!r} got actions={self.actions!r}: give at least one action, each a Rescale, "
+                "Shift, Permute or Rotate"
+            )
+        object.__setattr__(self, "actions", actions)
         if any(sum(isinstance(action, kind) for action in self.actions) > 1 for kind in (Permute, Rotate)):
             raise InputError(
                 f"Transformation {self.name!r} permutes or rotates twice: one permutation and rotation suffice"
@@ -154,6 +175,10 @@ class Transformation:
     def pairs(self, values: Sequence[Array]) -> Iterator[tuple[Action, Sequence[Array]]]:
         """Each action with its own part of ``values``."""
         rest = list(values)
+        if len(rest) != len(self.parameters):
+            raise InputError(
+                f"{self.name} got {len(rest)} values: give one array for each of {len(self.parameters)} parameters"
+            )
         for action in self.actions:
             count = len(action.parameters)
             yield action, rest[:count]

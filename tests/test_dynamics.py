@@ -263,7 +263,7 @@ def test_divergence_names_the_step_and_the_remedy_and_keeps_the_run(problem):
 
 BAD = [
     ({"optimizer": 0.1}, "optimizer=0.1: give an optimizer"),
-    ({"steps": 0}, "steps=0: take at least one"),
+    ({"steps": 0}, "steps=0: give an integer >= 1"),
     ({"steps": 2.5}, "steps=2.5"),
     ({"optimizer": sgd(0.1, batch=N + 1)}, f"batch={N + 1} but X has {N} cases"),
     ({"optimizer": sgd(0.1, batch=2)}, "batch=2: batch_norm needs 3 cases"),

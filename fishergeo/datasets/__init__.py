@@ -13,7 +13,7 @@ from ..errors import InputError
 
 Floats = NDArray[np.float64]
 
-_LAZY = {"load": "files", "Data": "files", "prepare": "problems", "digits": "problems", "Problem": "problems"}
+_LAZY = {"load": "files", "Data": "data", "prepare": "problems", "digits": "problems", "Problem": "problems"}
 
 
 def load_digits() -> tuple[Floats, NDArray[np.intp]]:
@@ -30,15 +30,32 @@ def one_hot(y: ArrayLike, units: int | None = None) -> Floats:
 
     Raises `InputError` for labels that are not integers from 0 to H-1.
     """
-    labels = np.asarray(y)
+    if isinstance(y, np.ma.MaskedArray):
+        raise InputError("one_hot got labels in a masked array: drop the masked entries and give a plain array")
+    if units is not None and (isinstance(units, bool) or not isinstance(units, int | np.integer) or units < 1):
+        raise InputError(f"one_hot got units={units!r}: give the number of classes, an integer > 0")
+    try:
+        labels = np.asarray(y)
+    except ValueError:
+        raise InputError("one_hot got labels of different lengths: give (N,) integers") from None
     if labels.ndim != 1 or labels.dtype.kind not in "biuf" or not len(labels):
         raise InputError(f"one_hot got labels of shape {labels.shape} and type {labels.dtype}: give (N,) integers, N > 0")
-    size = int(labels.max()) + 1 if units is None and np.isfinite(labels).all() else units or 0
-    bad = ~((labels == np.round(labels)) & (labels >= 0) & (labels < size))
+    bad = ~(np.isfinite(labels) & (labels == np.round(labels)) & (labels >= 0))
+    if units is not None:
+        bad |= ~(labels < units)
     if bad.any():
         case = int(np.argmax(bad))
-        raise InputError(f"one_hot got label {labels[case]} at case {case}: labels must be integers from 0 to {size - 1}")
-    return np.eye(size)[labels.astype(np.intp)]
+        last = "on" if units is None else f"to {units - 1}"
+        raise InputError(f"one_hot got label {labels[case]} at case {case}: labels must be integers from 0 {last}")
+    size = int(labels.max()) + 1 if units is None else int(units)
+    try:
+        rows = np.zeros((len(labels), size))
+    except (MemoryError, ValueError):
+        raise InputError(
+            f"one_hot got {size} classes, too many for memory: number the classes 0, 1, 2, …, e.g. with numpy.unique"
+        ) from None
+    rows[np.arange(len(labels)), labels.astype(np.intp)] = 1
+    return rows
 
 
 def __getattr__(name: str) -> Any:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..families import Family
 from . import Floats, load_digits, one_hot
-from .files import Data, is_number
+from .data import Data, number
 
-_MOST_CLASSES = 64
+_MOST_CLASSES, _FEWEST_ROWS = 64, 3
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,16 @@ def prepare(data: Data, family: Family) -> Problem:
 
     Categorical: one column of labels, one unit for each class.  Bernoulli: one column of 0 and 1 (one unit), of more
     classes (each against the rest), or several columns of 0 and 1.  Others: numeric columns, one unit each, a family with
-    free dispersion on standardized columns.  Raises `InputError` for targets that the family cannot have produced.
+    free dispersion on standardized columns.  Raises `InputError` for targets that the family cannot have produced, and
+    for fewer than three rows.
     """
+    if not isinstance(data, Data):
+        raise InputError(
+            f"prepare got data of type {type(data).__name__}: give what load returns, or fg.datasets.Data(...)"
+        )
+    _check_family("prepare", family)
+    if len(data.X) < _FEWEST_ROWS:
+        raise InputError(f"{data.name} has too few rows ({len(data.X)}): give {_FEWEST_ROWS} or more")
     if family.coupled:
         Y, names, what = _classes(data, family)
     elif not family.support.contains(np.array([2.0])).all():
@@ -57,6 +65,7 @@ def digits(family: Family) -> Problem:
     Classes for categorical and bernoulli (each digit against the rest); standardized indicator columns of the classes for
     a family with free dispersion; for a family of counts, the ink in the four lower rows, predicted from the upper half.
     """
+    _check_family("digits", family)
     X, y = load_digits()
     names = tuple(f"pixel ({row}, {column})" for row in range(8) for column in range(8))
     source = "Alpaydin, Kaynak 1998, Optical Recognition of Handwritten Digits (UCI), doi 10.24432/C50P49, CC BY 4.0"
@@ -76,11 +85,16 @@ def _classes(data: Data, family: Family) -> tuple[Floats, tuple[str, ...], str]:
     values, codes = np.unique(column, return_inverse=True)
     name = data.targets[0]
     if len(values) < 2:
-        raise InputError(f"the target {name!r} has one class, {_text(values[0])!r}: {family.name} needs two or more")
-    if len(values) > min(_MOST_CLASSES, len(column) / 2):
         raise InputError(
-            f"the target {name!r} has {len(values)} different values in {len(column)} rows, too many for classes; use "
-            "--family gaussian (real numbers) or poisson (counts)"
+            f"the target {name!r} has one class, {_text(values[0])!r}: {family.name} needs two or more; choose another"
+        )
+    if len(values) > min(_MOST_CLASSES, len(column) / 2):
+        remedy = "merge classes, or choose another target"
+        if column.dtype.kind != "U":
+            remedy = "use --family gaussian (real numbers) or poisson (counts)"
+        raise InputError(
+            f"the target {name!r} has {len(values)} different values in {len(column)} rows, too many for "
+            f"classes (at most {_MOST_CLASSES}, of two rows each on average); {remedy}"
         )
     names = tuple(map(_text, values))
     return one_hot(codes.ravel(), len(values)), names, f"the class {name} ({len(values)} classes)"
@@ -90,7 +104,9 @@ def _binary(data: Data, family: Family) -> tuple[Floats, tuple[str, ...], str]:
     if len(data.y) > 1:
         for name, column in zip(data.targets, data.y, strict=True):
             if column.dtype.kind == "U" or not family.support.contains(column).all():
-                raise InputError(f"the target {name!r} is not all 0 and 1: with several targets {family.name} needs that")
+                raise InputError(
+                    f"the target {name!r} is not all 0 and 1: with several targets {family.name} needs that; name one"
+                )
         return np.column_stack(data.y).astype(float), data.targets, "several columns of 0 and 1"
     Y, names, what = _classes(data, family)
     if len(names) == 2:
@@ -101,17 +117,17 @@ def _binary(data: Data, family: Family) -> tuple[Floats, tuple[str, ...], str]:
 def _numeric(data: Data, family: Family) -> tuple[Floats, tuple[str, ...], str]:
     for name, column in zip(data.targets, data.y, strict=True):
         if column.dtype.kind == "U":
-            row, text = next((k + 1, text) for k, text in enumerate(column) if not is_number(text))
+            k, text = next(((k, text) for k, text in enumerate(column) if number(text) is None), (0, column[0]))
             raise InputError(
-                f"the target {name!r} is text ({str(text)!r} in row {row}): {family.name} needs numbers; correct it, "
+                f"the target {name!r} is text ({str(text)!r} in {data.row(k)}): {family.name} needs numbers; correct it, "
                 "or use --family categorical"
             )
         bad = ~family.support.contains(column)
         if bad.any():
             first = int(np.argmax(bad))
             raise InputError(
-                f"the target {name!r} is {column[first]:g} in row {first + 1}: the support of {family.name} is "
-                f"{family.support.text}"
+                f"the target {name!r} is {column[first]:g} in {data.row(first)}: the support of {family.name} is "
+                f"{family.support.text}; correct it, or use another --family"
             )
         if (column == column[0]).all():
             raise InputError(
@@ -120,14 +136,22 @@ def _numeric(data: Data, family: Family) -> tuple[Floats, tuple[str, ...], str]:
     Y = np.column_stack(data.y).astype(float)
     what = _listed(data.targets)
     if family.free_dispersion:
+        Y = Y / np.abs(Y).max(axis=0)  # first, so that no square over- or underflows
         Y = (Y - Y.mean(axis=0)) / Y.std(axis=0)
         what += ", standardized"
     return Y, data.targets, what
 
 
+def _check_family(who: str, family: Any) -> None:
+    if not isinstance(family, Family):
+        raise InputError(f"{who} got family={family!r}: give a family such as fg.bernoulli")
+
+
 def _only(data: Data, family: Family) -> NDArray[Any]:
     if len(data.y) > 1:
-        raise InputError(f"{family.name} takes one column of labels but got {len(data.y)}: {_listed(data.targets)}")
+        raise InputError(
+            f"{family.name} takes one column of labels but got {len(data.y)} ({_listed(data.targets)}): name one"
+        )
     return data.y[0]
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..axes import Axis
-from ..errors import InputError
+from ..errors import InputError, check_count, generator
 from ..families import Floats
 from ..model import GLM, Linearization, Params
-from .optimizers import Optimizer
+from .optimizers import Optimizer, check_optimizer
 from .scale import ScaleGroup, scale_group
 from .trajectory import Trajectory, angles
 
@@ -47,10 +47,15 @@ def descend(
     Raises `InputError` for input that does not fit and a batch too small for the normalizer, `Diverged` (an
     ArithmeticError) when the loss or the weights overflow or a normalizer meets σ = 0.
     """
+    check_model("descend", model)
+    check_optimizer("descend", optimizer)
+    check_count("descend", 1, steps=steps)
+    if progress is not None and not callable(progress):
+        raise InputError(f"descend got progress={progress!r}: give a function of (step, steps), or leave it out")
     at = model.linearize(p, X)
     inputs, y = np.asarray(X, dtype=float), model.family.encode(Y, at.Z.shape)
-    _check(model, optimizer, steps, inputs.shape)
-    batches = _batches(len(inputs), optimizer.batch, np.random.default_rng(rng))
+    _check_batch(model, optimizer.batch, inputs.shape)
+    batches = _batches(len(inputs), optimizer.batch, generator("descend", rng))
 
     def evaluate(step: int, params: Params, memory: tuple[Any, ...]) -> _State:
         chosen = next(batches)
@@ -108,8 +113,11 @@ class _History:
     @classmethod
     def empty(cls, group: ScaleGroup, steps: int, W: Floats) -> _History:
         count = len(group.vectors(W))
-        turns, lengths = np.zeros((2, steps, count))
-        history = cls(group, np.zeros((steps + 1, count)), turns, lengths, np.zeros(steps + 1))
+        try:
+            turns, lengths = np.zeros((2, steps, count))
+            history = cls(group, np.zeros((steps + 1, count)), turns, lengths, np.zeros(steps + 1))
+        except (MemoryError, ValueError):
+            raise InputError(f"descend got steps={steps}: its history does not fit into memory; take fewer") from None
         history.norms[0] = np.linalg.norm(group.vectors(W), axis=-1)
         return history
 
@@ -146,12 +154,13 @@ def _batches(cases: int, size: int | None, rng: np.random.Generator) -> Iterator
             yield order[start : start + size]
 
 
-def _check(model: GLM, optimizer: Any, steps: Any, shape: tuple[int, ...]) -> None:
-    if not callable(getattr(optimizer, "step", None)):
-        raise InputError(f"descend got optimizer={optimizer!r}: give an optimizer such as fg.sgd(rate=0.1)")
-    if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 1:
-        raise InputError(f"descend got steps={steps!r}: take at least one step")
-    batch = optimizer.batch
+def check_model(who: str, model: Any) -> None:
+    """Refuse what is not a model."""
+    if not isinstance(model, GLM):
+        raise InputError(f"{who} got model={model!r}: give a model such as fg.GLM(fg.bernoulli, fg.batch_norm)")
+
+
+def _check_batch(model: GLM, batch: int | None, shape: tuple[int, ...]) -> None:
     if batch is None:
         return
     if batch > shape[0]:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, check_count, check_positive, generator
 from ..families import Floats
-from .optimizers import SGD, AdamW, Optimizer
+from .optimizers import SGD, AdamW, Optimizer, check_optimizer
 from .trajectory import angles
 
 
@@ -32,9 +32,18 @@ def quartic_growth(rate: float, gradient_norm: float, steps: int, start: float =
     From r_{t+1}² = r_t² + c/r_t² with c = η²G²: r_{t+1}⁴ = r_t⁴ + 2c + c²/r_t⁴, hence with ρ = r_0⁴
     0 <= r_t⁴ - ρ - 2ct <= c²/ρ + (c/2) log(1 + 2c(t-1)/ρ).  Raises `InputError` for numbers that are not positive.
     """
-    _positive("quartic_growth", rate=rate, gradient_norm=gradient_norm, start=start)
-    _count("quartic_growth", "steps", steps, least=1)
-    c, rho = (rate * gradient_norm) ** 2, start**4
+    check_positive("quartic_growth", rate=rate, gradient_norm=gradient_norm, start=start)
+    check_count("quartic_growth", 1, steps=steps)
+    try:
+        c, rho = (rate * gradient_norm) ** 2, start**4
+        growth = c / rho
+    except (OverflowError, ZeroDivisionError):
+        growth = 0.0
+    if not 0 < growth < math.inf:
+        raise InputError(
+            f"quartic_growth got rate={rate!r}, gradient_norm={gradient_norm!r}, start={start!r}: their powers over- or "
+            "underflow; measure the norms in other units"
+        )
     square = np.full(steps + 1, float(start) ** 2)
     for k in range(steps):
         square[k + 1] = square[k] + c / square[k]
@@ -79,7 +88,7 @@ def equilibrium(optimizer: Optimizer, gradient_norm: float) -> Equilibrium:
     more weights there are.  Raises `InputError` without weight decay and for an optimizer with no known law.
     Sources: van Laarhoven 2017, arXiv 1706.05350; Wan et al. 2021, arXiv 2006.08419; Kosson et al. 2023, 2305.17212.
     """
-    _positive("equilibrium", gradient_norm=gradient_norm)
+    check_positive("equilibrium", gradient_norm=gradient_norm)
     if not isinstance(optimizer, SGD | AdamW):
         raise InputError(f"equilibrium got optimizer={optimizer!r}: its law is known for fg.sgd and fg.adamw")
     eta, decay = optimizer.rate, optimizer.weight_decay
@@ -121,15 +130,16 @@ def random_walk(
 
     Raises `InputError` for fewer than two weights and for numbers that are not positive.
     """
-    _positive("random_walk", gradient_norm=gradient_norm, start=start)
-    _count("random_walk", "weights", weights, least=2)
-    _count("random_walk", "steps", steps, least=1)
-    generator = np.random.default_rng(rng)
-    w = generator.normal(size=weights)
+    check_optimizer("random_walk", optimizer)
+    check_positive("random_walk", gradient_norm=gradient_norm, start=start)
+    check_count("random_walk", 2, weights=weights)
+    check_count("random_walk", 1, steps=steps)
+    source = generator("random_walk", rng)
+    w = source.normal(size=weights)
     w *= start / np.linalg.norm(w)
     norms, turned, memory = np.full(steps + 1, float(start)), np.empty(steps), None
     for t in range(steps):
-        gradient = generator.normal(size=weights)
+        gradient = source.normal(size=weights)
         gradient -= w * (w @ gradient / (w @ w))
         gradient *= gradient_norm / (norms[t] * np.linalg.norm(gradient))
         change, memory = optimizer.step(w, gradient, memory)
@@ -157,7 +167,9 @@ def equivalent_schedule(optimizer: SGD, steps: int) -> Schedule:
     γ > 0, zero on both sides does not match.  Raises `InputError` unless λη <= (1 - √γ)², where the roots are real, and
     for so many steps that η̃ overflows.  Source: Li, Arora 2020, arXiv 1910.07454.
     """
-    _count("equivalent_schedule", "steps", steps, least=1)
+    check_count("equivalent_schedule", 1, steps=steps)
+    if not isinstance(optimizer, SGD):
+        raise InputError(f"equivalent_schedule got optimizer={optimizer!r}: its law is known for fg.sgd")
     gamma, pull = optimizer.momentum, optimizer.rate * optimizer.weight_decay
     if pull > (1 - math.sqrt(gamma)) ** 2:
         raise InputError(
@@ -170,14 +182,3 @@ def equivalent_schedule(optimizer: SGD, steps: int) -> Schedule:
         raise InputError(f"equivalent_schedule got steps={steps}: η̃ grows {alpha**-2:.4g}-fold a step and overflows")
     buffer = (alpha - 1 + pull) / (optimizer.rate * gamma) if gamma else 0.0
     return Schedule(optimizer.rate * np.power(alpha, -2.0 * np.arange(steps) - 1), alpha, buffer)
-
-
-def _positive(who: str, **numbers: float) -> None:
-    for name, value in numbers.items():
-        if not (math.isfinite(value) and value > 0):
-            raise InputError(f"{who} got {name}={value!r}: give a finite number > 0")
-
-
-def _count(who: str, name: str, value: int, least: int) -> None:
-    if not isinstance(value, int | np.integer) or value < least:
-        raise InputError(f"{who} got {name}={value!r}: give an integer >= {least}")

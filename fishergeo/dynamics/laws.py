@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import InputError
+from ..errors import InputError, check_positive
 from ..families import Floats
 from ..information.matrices import fisher
 from ..model import GLM, Params
+from .descent import check_model
 from .scale import ScaleGroup, scale_group
 from .trajectory import Trajectory
 
@@ -24,6 +25,8 @@ def norm_identity_defect(run: Trajectory) -> float:
     ⟨∇L, w⟩ = 0 where the loss does not depend on ‖w‖, so gradient descent without momentum, stochastic or not, leaves
     rounding only.  Source: Arora, Li, Lyu 2019, arXiv 1812.03981, Lemma 2.4 (λ = 0).
     """
+    if not isinstance(run, Trajectory):
+        raise InputError(f"norm_identity_defect got run={run!r}: give what descend returns")
     rate, decay = run.optimizer.rate, run.optimizer.weight_decay
     square = run.norms**2
     expected = (1 - rate * decay) ** 2 * square[:-1] + (rate * run.gradient_norms) ** 2
@@ -50,8 +53,13 @@ def effective_step(
     ``group`` defaults to the scale symmetry of the model; for vectors that are no symmetry the gap is O(η).
     Source: van Laarhoven 2017, arXiv 1706.05350; Hoffer et al. 2018, arXiv 1803.01814.
     """
+    check_model("effective_step", model)
+    check_positive("effective_step", rate=rate)
+    if group is not None and not isinstance(group, ScaleGroup):
+        raise InputError(f"effective_step got group={group!r}: give what scale_group returns, or leave it out")
+    p = model.linearize(p, X).params
     vectors = (group or scale_group(model.normalizer)).vectors
-    W = np.asarray(p.weight, dtype=float)
+    W = p.weight
     norm = np.linalg.norm(vectors(W), axis=-1, keepdims=True)
     if not norm.all():
         raise InputError("effective_step got a weight vector that is 0: it has no direction; start elsewhere")
@@ -115,7 +123,11 @@ def scaling_slopes(
     Under invariance to W -> cW the slopes are -2 (ww), -1 (wb, wg, ds) and 0 (bb, bg, gg), and the curvature along W is
     0; one evaluation of the exact F a factor measures them.  Raises `InputError` for fewer than three positive factors.
     """
-    c = np.asarray(factors, dtype=float)
+    check_model("scaling_slopes", model)
+    try:
+        c = np.asarray(factors, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(f"scaling_slopes got factors={factors!r}: give at least three different factors > 0") from None
     if c.ndim != 1 or len(np.unique(c)) < 3 or not (np.isfinite(c) & (c > 0)).all():
         raise InputError(f"scaling_slopes got factors={factors!r}: a slope needs at least three different factors > 0")
     p = model.linearize(p, X).params

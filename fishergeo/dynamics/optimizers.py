@@ -110,6 +110,13 @@ def gradient_descent(rate: float, momentum: float = 0.0, weight_decay: float = 0
     return SGD(rate, None, momentum, weight_decay)
 
 
+def check_optimizer(who: str, optimizer: Any) -> None:
+    """Refuse what cannot take a step."""
+    needed = ("rate", "batch", "weight_decay", "step", "effective_rate")
+    if isinstance(optimizer, type) or not all(hasattr(optimizer, name) for name in needed):
+        raise InputError(f"{who} got optimizer={optimizer!r}: give an optimizer such as fg.sgd(rate=0.1)")
+
+
 def _number(value: Any) -> bool:
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     return number and math.isfinite(value)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ..axes import Axis
+from ..errors import InputError
 from ..families import Floats
 from ..invariance.proof import Verdict, prove
 from ..normalizers import Normalizer
@@ -41,8 +42,14 @@ class ScaleGroup:
         return f"ScaleGroup({self.verdict.normalizer.name}: {what})"
 
 
-@lru_cache(maxsize=256)
 def scale_group(normalizer: Normalizer) -> ScaleGroup:
     """The scale-symmetry group of ``normalizer``, found by proof (`fg.prove`), never by its name."""
+    if not isinstance(normalizer, Normalizer):
+        raise InputError(f"scale_group got normalizer={normalizer!r}: give a normalizer such as fg.batch_norm")
+    return _scale_group(normalizer)
+
+
+@lru_cache(maxsize=256)
+def _scale_group(normalizer: Normalizer) -> ScaleGroup:
     verdict = prove(normalizer, weight_vector_rescaling)
     return ScaleGroup(verdict if verdict else prove(normalizer, weight_matrix_rescaling))

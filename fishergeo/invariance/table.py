@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import InputError
 from ..normalizers import ZOO, Normalizer
@@ -21,8 +22,14 @@ class Table:
     verdicts: dict[tuple[str, str], Verdict]
 
     def __getitem__(self, cell: tuple[Normalizer, Transformation]) -> Verdict:
-        normalizer, transformation = cell
-        return self.verdicts[normalizer.name, transformation.name]
+        try:
+            normalizer, transformation = cell
+            return self.verdicts[normalizer.name, transformation.name]
+        except (TypeError, ValueError, AttributeError, KeyError):
+            raise InputError(
+                f"the table has no cell {cell!r}: give a normalizer and a transformation of it, as table[normalizer, "
+                "transformation]"
+            ) from None
 
     def __iter__(self) -> Iterator[Verdict]:
         return iter(self.verdicts.values())
@@ -88,18 +95,19 @@ class Table:
 
 
 def invariance_table(
-    normalizers: Iterable[Normalizer] = ZOO,
-    transformations: Iterable[Transformation] = TRANSFORMATIONS,
+    normalizers: Normalizer | Iterable[Normalizer] = ZOO,
+    transformations: Transformation | Iterable[Transformation] = TRANSFORMATIONS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Table:
     """Decide every cell of the table; raises `Undecided` where neither proof nor witness is found.
 
-    Two normalizers of the same name are refused with `InputError`.  ``progress(done, of)`` is called after each cell.
+    No or two normalizers, or transformations, of a name are refused with `InputError`.  ``progress(done, of)`` is called
+    after each cell.
     """
-    rows, columns = tuple(normalizers), tuple(transformations)
-    names = [row.name for row in rows]
-    if not rows or not columns or len(set(names)) < len(names):
-        raise InputError(f"invariance_table got the normalizers {names}: give at least one, each with its own name")
+    rows = _named("normalizers", normalizers, Normalizer)
+    columns = _named("transformations", transformations, Transformation)
+    if progress is not None and not callable(progress):
+        raise InputError(f"invariance_table got progress={progress!r}: give a function of (done, of), or leave it out")
     verdicts: dict[tuple[str, str], Verdict] = {}
     for row in rows:
         for column in columns:
@@ -107,3 +115,14 @@ def invariance_table(
             if progress is not None:
                 progress(len(verdicts), len(rows) * len(columns))
     return Table(rows, columns, verdicts)
+
+
+def _named(what: str, given: Any, kind: type) -> tuple[Any, ...]:
+    """One value or several of ``kind``, each with its own name."""
+    values = (given,) if isinstance(given, kind) or not isinstance(given, Iterable) else tuple(given)
+    if not values or not all(isinstance(value, kind) for value in values):
+        raise InputError(f"invariance_table got {what}={given!r}: give a fg.{kind.__name__}, or several")
+    names = [value.name for value in values]
+    if len(set(names)) < len(names):
+        raise InputError(f"invariance_table got the {what} {', '.join(names)}: give each its own name")
+    return values

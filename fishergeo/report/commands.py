@@ -66,6 +66,7 @@ def _need_extras() -> None:
 
 def report(options: argparse.Namespace) -> None:
     _need_extras()
+    from ..normalizers import batch_norm, identity, layer_norm, weight_norm
     from .compute import Settings, default_normalizers
     from .names import family, normalizers
     from .write import write_report
@@ -73,7 +74,7 @@ def report(options: argparse.Namespace) -> None:
     target = Path(options.output)
     output.check_folder(target)
     data = problem(options)
-    chosen, note = normalizers(options.normalizers or "none,batch,weight,layer", options.eps), ""
+    chosen, note = normalizers(options.normalizers, options.eps, (identity, batch_norm, weight_norm, layer_norm)), ""
     if options.normalizers is None:
         chosen, note = default_normalizers(chosen, data)
     settings = Settings(
@@ -93,7 +94,7 @@ def table(options: argparse.Namespace) -> None:
     from .names import normalizers
 
     zoo = (batch_norm, weight_norm, layer_norm) if options.paper else ZOO
-    rows = normalizers(options.normalizers or ",".join(row.name for row in zoo), options.eps)
+    rows = normalizers(options.normalizers, options.eps, zoo)
     columns = PAPER if options.paper else TRANSFORMATIONS
     with progress(len(rows) * len(columns)) as tick:
         found = invariance_table(rows, columns, progress=lambda done, of: tick(f"{done} of {of} cells"))

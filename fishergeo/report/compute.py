@@ -6,7 +6,7 @@ import importlib.metadata
 import math
 import platform
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..axes import Axis
 from ..datasets.problems import Problem
 from ..errors import InputError
 from ..families import Family, Floats
@@ -24,6 +25,11 @@ from ..normalizers import ZOO, Normalizer
 from ..transformations import TRANSFORMATIONS
 from .study import block_latex, law, starting_point, study
 
+_REMEDIES = {
+    Axis.UNIT: "predict {} or more columns or classes (--target)",
+    Axis.INPUT: "give {} or more columns of inputs",
+    Axis.SAMPLE: "give {} or more cases",
+}
 _LARGEST = 6000  # parameters; beyond, one dense Fisher matrix takes more than 280 MB and its spectrum minutes
 
 Tick = Callable[[str], None]
@@ -130,6 +136,12 @@ def check(problem: Problem, settings: Settings) -> None:
             f"{problem.X.shape[1]} inputs and {problem.units} units make {size} parameters; the report builds dense "
             f"matrices, up to {_LARGEST} parameters: leave out columns or merge classes"
         )
+    for normalizer in settings.normalizers:
+        for axis, given, least in _degenerate(normalizer, problem, settings.cases):
+            raise InputError(
+                f"{normalizer.name} got {axis.value.upper()}={given} but needs {least} or more to vary: "
+                f"{_REMEDIES[axis].format(least)}, or give --eps"
+            )
 
 
 def used(problem: Problem, settings: Settings) -> tuple[Problem, dict[str, Any]]:
@@ -222,10 +234,15 @@ def versions() -> dict[str, str]:
 
 def default_normalizers(names: Sequence[Normalizer], problem: Problem) -> tuple[tuple[Normalizer, ...], str]:
     """Those of ``names`` that are not degenerate at the sizes of ``problem``, and a sentence on those left out."""
-    from ..axes import Axis
-
-    sizes = {Axis.SAMPLE: len(problem.X), Axis.UNIT: problem.units, Axis.INPUT: problem.X.shape[1]}
-    left = {m: [a for a, least in m.minimum().items() if sizes.get(a, least) < least] for m in names}
-    why = [f"{m.title} needs at least {m.minimum()[a[0]]} {a[0].name.lower()}s" for m, a in left.items() if a]
+    left = {m: list(_degenerate(m, problem)) for m in names}
+    why = [f"{m.title} needs at least {a[0][2]} {a[0][0].name.lower()}s" for m, a in left.items() if a]
     note = f"Left out: {'; '.join(why)}." if why else ""
     return tuple(m for m, short in left.items() if not short), note
+
+
+def _degenerate(normalizer: Normalizer, problem: Problem, cases: int | None = None) -> Iterator[tuple[Axis, int, int]]:
+    """The axes too short for ``normalizer``, each with its size and the least that leaves a degree of freedom."""
+    sizes = {Axis.SAMPLE: len(problem.X[:cases]), Axis.UNIT: problem.units, Axis.INPUT: problem.X.shape[1]}
+    for axis, least in normalizer.minimum().items():
+        if sizes.get(axis, least) < least:
+            yield axis, sizes[axis], least

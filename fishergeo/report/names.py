@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import replace
 
-from ..datasets.files import nearest
+from ..datasets.data import nearest
 from ..errors import InputError
 from ..families import FAMILIES, Family
 from ..normalizers import ZOO, Normalizer, compose, identity
@@ -21,6 +22,8 @@ def normalizer(name: str, eps: float = 0.0) -> Normalizer:
     ``eps`` is ε, added to σ² wherever the normalizer divides by a computed σ.  Raises `InputError` for an unknown name.
     """
     known = {m.name.removesuffix("_norm"): m for m in ZOO} | {m.name: m for m in ZOO} | {"none": identity}
+    if "," in name:
+        raise InputError(f"{name!r} names several normalizers: give one (--normalizer), or compose them with +")
     parts = []
     for part in name.split("+"):
         if _key(part) not in known:
@@ -30,14 +33,20 @@ def normalizer(name: str, eps: float = 0.0) -> Normalizer:
             raise InputError(f"unknown normalizer {part!r}: {meant}there is {shown}")
         parts.append(known[_key(part)])
     found = parts[0] if len(parts) == 1 else compose(*parts)
+    return _with_eps(found, eps)
+
+
+def _with_eps(found: Normalizer, eps: float) -> Normalizer:
     if eps == 0:
         return found
     changed = found.with_eps(eps)
     return found if changed == found else replace(changed, name=f"{found.name}, eps={eps:g}")
 
 
-def normalizers(names: str, eps: float = 0.0) -> tuple[Normalizer, ...]:
-    """The normalizers of a comma-separated list, without repetition."""
+def normalizers(names: str | None, eps: float = 0.0, default: Sequence[Normalizer] = ()) -> tuple[Normalizer, ...]:
+    """The normalizers of a comma-separated list, without repetition; those of ``default`` for no list."""
+    if names is None:
+        return tuple(_with_eps(found, eps) for found in default)
     found = [normalizer(name, eps) for name in names.split(",") if name.strip()]
     if not found:
         raise InputError("--normalizers is empty: give names such as none,batch,weight,layer")

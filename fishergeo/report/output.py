@@ -44,16 +44,24 @@ def check_file(target: Path, suffixes: tuple[str, ...]) -> None:
     if target.suffix.lower() not in suffixes:
         raise InputError(f"{target} has the suffix {target.suffix!r}: give one of {', '.join(suffixes)}")
     _check_parent(target)
-    if target.is_dir():
-        raise InputError(f"{target} is a folder: give a file name")
+    if target.exists() and not target.is_file():
+        raise InputError(f"{target} is {'a folder' if target.is_dir() else 'not a regular file'}: give a file name")
 
 
 def _check_parent(target: Path) -> None:
     parent = target.parent
+    if not target.name:
+        raise InputError(f"the output {str(target)!r} has no name: give the name of what to make (-o)")
     if not parent.is_dir():
+        if parent.exists():
+            raise InputError(f"{parent} is a file, not a folder: choose another output (-o)")
         raise InputError(f"the folder {parent} does not exist: create it, or choose another output (-o)")
-    if not os.access(parent, os.W_OK):
-        raise InputError(f"the folder {parent} is not writable: choose another output (-o)")
+    try:
+        with tempfile.TemporaryFile(dir=parent):  # permission bits do not tell what a file system allows
+            pass
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise InputError(f"nothing can be written to the folder {parent} ({why}): choose another output (-o)") from None
 
 
 @contextlib.contextmanager
