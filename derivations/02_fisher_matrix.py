@@ -28,7 +28,7 @@ def build() -> Derivation:
 
 
 def divergence(d: Derivation) -> None:
-    theta, step = Symbol("theta", real=True), Symbol("delta", real=True)
+    theta, step = Symbol("theta", real=True), Symbol("u", real=True)
     eta, c, K = Function("eta"), Function("c"), Function("K")
     d.say(
         """The Kullback-Leibler divergence from the member {} of a family to the member {} is the expectation of the

@@ -33,6 +33,8 @@ says how certain it is; a definition has none.
 %s
 \end{center}
 
+\noindent The symbol $I_{ij}$ is 1 where $i = j$ and 0 elsewhere, and $\delta$ a factor that rescales weights or inputs.
+
 \tableofcontents
 """
 

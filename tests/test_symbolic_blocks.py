@@ -160,7 +160,7 @@ def test_the_structure_of_the_cells_decides_the_matrix_form() -> None:
     assert r"\boldsymbol{\chi}_i \, \boldsymbol{\chi}_j" in fisher_block(fg.batch_norm, "weight", "weight").matrix_latex()
     mine = fg.Normalizer("anything", summed=fg.Standardize(fg.Axis.UNIT, center=False))
     shown = fisher_block(mine, "weight", "gain", family=fg.poisson).matrix_latex()
-    assert r"M^{\top} \eta''" in shown and r"\operatorname{diag}(g)" in shown and r"\delta_{h k} \mu_{h}" in shown
+    assert r"M^{\top} \eta''" in shown and r"\operatorname{diag}(g)" in shown and r"I_{h k} \mu_{h}" in shown
     deep = fg.compose(fg.layer_norm, fg.batch_norm)
     assert r"J_i^{\top} \eta'' J_j" in fisher_block(deep, "weight", "weight").matrix_latex()
 

@@ -132,7 +132,7 @@ class IndexPrinter(LatexPrinter):
         return rf"\left({text}\right)" if expr.is_Add or (bracket_sums and isinstance(expr, sympy.Sum)) else text
 
     def _print_KroneckerDelta(self, expr: Any, exp: str | None = None) -> str:
-        body = r"\delta_{" + " ".join(self._print(index) for index in expr.args) + "}"
+        body = "I_{" + " ".join(self._print(index) for index in expr.args) + "}"  # δ is a rescaling factor
         return body if exp is None else f"{body}^{{{exp}}}"
 
     def _print_loggamma(self, expr: Any) -> str:
