@@ -11,7 +11,8 @@ from cases import PLAIN, Case, Setup, each_case, each_transformation
 import fishergeo as fg
 from fishergeo.invariance.proof import prove
 from fishergeo.normalizers import ZOO
-from fishergeo.transformations import PAPER, TRANSFORMATIONS
+from fishergeo.symbolic.sums import I, J
+from fishergeo.transformations import PAPER, TRANSFORMATIONS, Rescale
 
 N, D, H = 9, 4, 3
 
@@ -58,6 +59,24 @@ def factor(expression, values, i, j):
     return float(expression.xreplace(known))
 
 
+def law_holds(blocks, values, setup, F, F1, tolerance=1e-11):
+    """Every stated factor is that of its pair of units; the parameters differ from unit to unit and from case to case."""
+    for name, stated in blocks.items():
+        for i, j in np.ndindex(H, H) if stated is not None else ():
+            block = np.ix_(places(setup, name[0])[i], places(setup, name[1])[j])
+            gap = np.abs(F1[block] - factor(stated, values, i, j) * F[block]).max()
+            assert gap < tolerance * np.abs(F).max(), f"{name} of units {i}, {j}"
+
+
+def coupled_metrics(case, transformation, values, X, rng):
+    """The setup, and JᵀCJ before and after with matrices C that couple all units: no block of it is empty."""
+    setup, moved, B = before_and_after(case, fg.gaussian, transformation, values, X, rng)
+    C = rng.normal(size=(N, H, H))
+    C = C @ C.swapaxes(1, 2)
+    order = values[0] if oracles.MOVES[transformation.name][0] == "π" else np.arange(H)
+    return setup, metric(setup, C), B.T @ metric(moved, C[:, order][:, :, order]) @ B
+
+
 @each_transformation()
 @each_case(PLAIN)
 def test_laws_hold_and_nothing_else_scales(case, transformation, rng):
@@ -66,24 +85,51 @@ def test_laws_hold_and_nothing_else_scales(case, transformation, rng):
     assert set(law.blocks) == ({"ww", "wb", "wg", "bb", "bg", "gg"} if law.normalizer.has_gain else {"ww", "wb", "bb"})
     X = rng.normal(size=(N, D))
     values = oracles.draw_move(transformation.name, X, np.ones((H, D)), rng)
-    setup, moved, B = before_and_after(case, fg.gaussian, transformation, values, X, rng)
-    C = rng.normal(size=(N, H, H))
-    C = C @ C.swapaxes(1, 2)
-    order = values[0] if oracles.MOVES[transformation.name][0] == "π" else np.arange(H)
-    F, F1 = metric(setup, C), B.T @ metric(moved, C[:, order][:, :, order]) @ B
-    size = np.abs(F).max()
-    for name, stated in law.blocks.items():
+    setup, F, F1 = coupled_metrics(case, transformation, values, X, rng)
+    law_holds(law.blocks, values, setup, F, F1)
+    for name in (name for name, stated in law.blocks.items() if stated is None):
         defects = []
         for i, j in np.ndindex(H, H):
             block = np.ix_(places(setup, name[0])[i], places(setup, name[1])[j])
-            if stated is not None:
-                assert np.abs(F1[block] - factor(stated, values, i, j) * F[block]).max() < 1e-11 * size
             best = (F1[block] * F[block]).sum() / (F[block] ** 2).sum()
             simple = [best ** (1 / k) for k in (-2, -1, 1, 2)] if best > 0 else []
             known = [1.0, *(np.ravel(values[0]).tolist() if values and np.ndim(values[0]) else [])]
-            fits = np.abs(F1[block] - best * F[block]).max() < 1e-11 * size
+            fits = np.abs(F1[block] - best * F[block]).max() < 1e-11 * np.abs(F).max()
             defects.append(not (fits and any(np.isclose(s, d, rtol=1e-9) for s in simple for d in known)))
-        assert stated is not None or any(defects)
+        assert any(defects)
+
+
+@pytest.mark.parametrize("swap", [{J: I}, {I: J}, {I: J, J: I}], ids=["i-for-j", "j-for-i", "exchanged"])
+def test_a_law_with_the_factors_of_another_unit_is_found(swap, rng):
+    case = next(case for case in PLAIN if case.name == "weight_norm")
+    X, transformation = rng.normal(size=(N, D)), fg.weight_vector_rescaling
+    values = oracles.draw_move(transformation.name, X, np.ones((H, D)), rng)
+    setup, F, F1 = coupled_metrics(case, transformation, values, X, rng)
+    blocks = fg.fisher_scaling(case.normalizer, transformation).blocks
+    for name in ("ww", "wb"):
+        wrong = {name: blocks[name].xreplace(swap)}
+        if wrong[name] == blocks[name]:  # symmetric, or without j
+            law_holds(wrong, values, setup, F, F1)
+        else:
+            with pytest.raises(AssertionError, match=name):
+                law_holds(wrong, values, setup, F, F1)
+
+
+def test_factors_between_two_units(rng):
+    """Two factors at once, one for each unit and one for all: the numbers of each pair are those of its own units."""
+    both = fg.Transformation(
+        "both", "", (Rescale(fg.Site.WEIGHT, frozenset([fg.Axis.UNIT])), Rescale(fg.Site.WEIGHT), Rescale(fg.Site.INPUTS))
+    )
+    delta, all_units, data = np.array([[2.0], [3.0], [5.0]]), np.full((1, 1), 7.0), np.full((1, 1), 11.0)
+    law = fg.fisher_scaling(fg.batch_norm, both)
+    for i, j in np.ndindex(H, H):
+        factors = law.between(i, j, [delta, all_units, data])
+        first, second = (7 * delta[k, 0] for k in (i, j))
+        expected = {"ww": 1 / (first * second), "wb": 1 / first, "wg": 1 / first, "bb": 1, "bg": 1, "gg": 1}
+        assert {name: pytest.approx(float(f), rel=1e-15) for name, f in factors.items()} == expected
+    assert law.at(2)["ww"] == sympy.Rational(1, 16)
+    plain = fg.fisher_scaling(fg.identity, both)
+    assert float(plain.between(0, 2, [delta, all_units, data])["ww"]) == 121
 
 
 @each_transformation()
@@ -96,15 +142,11 @@ def test_laws_of_an_invariant_model_hold_for_every_family(case, transformation, 
     for family in (fg.bernoulli, fg.categorical):
         setup, moved, B = before_and_after(case, family, transformation, values, X, rng)
         F, F1 = oracles.fisher(*setup.arguments), B.T @ oracles.fisher(*moved.arguments) @ B
-        held = []
-        for name, stated in law.blocks.items():
-            for i, j in np.ndindex(H, H) if stated is not None else ():
-                block = np.ix_(places(setup, name[0])[i], places(setup, name[1])[j])
-                held.append(np.abs(F1[block] - factor(stated, values, i, j) * F[block]).max() < 1e-11 * np.abs(F).max())
-        if family.coupled:  # one number added to every logit changes no probability, but does change Z
-            assert all(held) or not law.any_family
-        else:
-            assert all(held) == law.any_family
+        if law.any_family:
+            law_holds(law.blocks, values, setup, F, F1)
+        elif not family.coupled:  # one number added to every logit changes no probability, but does change Z
+            with pytest.raises(AssertionError, match="of units"):
+                law_holds(law.blocks, values, setup, F, F1)
 
 
 @pytest.mark.parametrize("normalizer", [fg.batch_norm, fg.weight_norm], ids=lambda n: n.name)
@@ -175,7 +217,14 @@ def test_table_takes_a_normalizer_of_ones_own():
     assert table.rows() == [["yes", "no"]]
 
 
-@pytest.mark.parametrize("normalizers", [[], [fg.batch_norm, fg.layer_norm, fg.batch_norm]], ids=["none", "twice"])
-def test_table_refuses_what_it_cannot_show(normalizers):
-    with pytest.raises(fg.InputError, match="give at least one, each with its own name"):
+@pytest.mark.parametrize(
+    ("normalizers", "message"),
+    [
+        ([], r"normalizers=\[\]: give a fg.Normalizer"),
+        ([fg.batch_norm, fg.layer_norm, fg.batch_norm], "batch_norm, layer_norm, batch_norm: give each its own name"),
+    ],
+    ids=["none", "twice"],
+)
+def test_table_refuses_what_it_cannot_show(normalizers, message):
+    with pytest.raises(fg.InputError, match=message):
         fg.invariance_table(normalizers)
