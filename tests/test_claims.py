@@ -14,9 +14,10 @@ import sympy
 import fishergeo as fg
 from fishergeo import claims
 from fishergeo.claims import HOLDS, REFUTED, Fact, Inconclusive, Kind, Level
-from fishergeo.claims.arrays import generic_run, rationals, symbols
+from fishergeo.claims.arrays import exact_jacobian, exact_model, generic_run, moments, rationals, symbols
 from fishergeo.claims.core import Condition, Correction, decide
 from fishergeo.claims.facts import exactly, identical, identity, vanishes
+from fishergeo.claims.geometry import PRIME, generic_nullity, modular_jacobian, modular_rank
 from fishergeo.errors import InputError
 
 H, IF, R = Kind.HOLDS, Kind.HOLDS_IF, Kind.REFUTED
@@ -37,7 +38,7 @@ DEVIATIONS = {
     "WN-growth": (H, "the source itself says: without momentum"),
     "RMS-grad": (IF, "R becomes R/|δ|, so that R/δ needs δ > 0"),
     "SAN-4.2-second": (R, "even under its assumption: H = I preserves all norms, and the bound fails for γ > σ"),
-    "SAN-4.5": (IF, "the nearest kW* is an optimum only for k > 0: the invariance is to positive factors"),
+    "SAN-4.5": (IF, "kW* is an optimum only with a bias in W*'s network, the gain and bias of W*, and k > 0"),
     "EFF-eq": (IF, "a law for small ηλ; the exact one is given"),
     "EFF-mom": (IF, "a law for small ηλ; the exact one is given"),
 }
@@ -187,6 +188,83 @@ def test_gap_of_the_printed_blocks(report: claims.Report) -> None:
     assert 20 < low < high < 80
 
 
+# the conditions that a source has itself, where it has any
+SOURCED = {
+    "LN-T1": ("ε = 0", "batch statistics not frozen"),
+    "LN-gain-robust": ("ε = 0",),
+    "RMS-T": ("ε = 0",),
+    "SAN-4.5": ("⟨W*,W_0⟩ > 0",),
+    "EFF-eq": ("ηλ is small",),
+    "EFF-mom": ("ηλ is small", "the normalized gradients of AdamW are orthogonal to w on average"),
+    "EFF-exp": (
+        "λη ≤ (1 - √γ)²",
+        "momentum is in units of the gradient",
+        "the initial buffers match when γ > 0",
+    ),
+}
+
+
+def test_whose_a_condition_is(report: claims.Report) -> None:
+    assert {r.id: r.verdict.sourced for r in report if r.verdict.sourced} == SOURCED
+    assert report["BN-scale"].verdict.left_out == ("a > 0", "ε = 0")
+    assert report["EFF-exp"].verdict.left_out == ()
+    assert str(report["LN-gain-robust"].verdict) == "holds if δ > 0 and ε = 0 (in its source)"
+
+
+def test_a_counterexample_alone_is_never_called_a_proof(report: claims.Report) -> None:
+    """Of what is not so, nothing is known but exact points; RMS norm and its partial form have 6 such cells."""
+    assert all(f.level is Level.EXACT for r in report for f in r.found.facts if f.negative)
+    partial = [f for f in report["RMS-T"].found.facts if f.negative and f.text.startswith("pRMS norm, 2 of 3")]
+    assert len(partial) == 3
+    assert "3 invariances proved" in report["RMS-T"].evidence and "3 invariances refuted" in report["RMS-T"].evidence
+
+
+def test_initialization_lemma(report: claims.Report) -> None:
+    """With the gain and bias of W* every kW* is an optimum under batch norm; without a free bias or gain it is not."""
+    assert len(report["SAN-4.5"].verdict.conditions) == 3
+    X, Y = np.array([[0.0, 0], [1, 1], [2, 0]]), np.array([[1.0], [2], [4]])
+    w, b = np.log(2) * np.array([[1.0, 0]]), np.zeros(1)
+    plain, normal = fg.GLM(fg.poisson), fg.GLM(fg.poisson, fg.batch_norm)
+    a = X @ w[0]
+
+    def steepest(k: float, gain: float, bias: float) -> float:
+        p = fg.Params(k * w, np.array([bias]), np.array([gain]))
+        return float(np.abs(normal.unravel(normal.gradient(p, X, Y), 1).weight).max())
+
+    assert np.abs(plain.gradient(fg.Params(w, b), X, Y)).max() < 1e-15
+    assert max(steepest(k, a.std(), a.mean()) for k in (0.3, 1.0, 4.0)) < 1e-15
+    # the claim sums over cases, the model takes the mean over 3
+    assert steepest(1.0, 2 * a.std(), a.mean()) == pytest.approx(7 / 9)
+    assert steepest(1.0, a.std(), a.mean() + np.log(2)) == pytest.approx(1 / 9)
+
+
+def test_modular_jacobian_is_that_of_the_package() -> None:
+    """Against the exact Jacobian of the package, times σ, at a small size and reduced modulo the same prime."""
+    rng = np.random.default_rng(6)
+    X, W = rng.integers(-9, 10, (5, 3)), rng.integers(-9, 10, (4, 3))
+    for normalizer in (fg.batch_norm, fg.weight_norm, fg.rms_norm, fg.layer_norm):
+        at = exact_model(normalizer, X, W)
+        J = exact_jacobian(at) * moments(at.normalized)[1]
+        exact = J[np.arange(at.params.size) % 5 < 3].reshape(12, -1)
+        reduced = np.vectorize(lambda v: int(v.p) * pow(int(v.q), -1, PRIME) % PRIME, otypes=[np.int64])(
+            np.vectorize(sympy.radsimp, otypes=[object])(exact)
+        )
+        assert (modular_jacobian(normalizer, X, W) == reduced).all()
+
+
+def test_modular_rank() -> None:
+    rng = np.random.default_rng(7)
+    for rank in (1, 3, 5):
+        rows = rng.integers(-9, 10, (6, rank)) @ rng.integers(-9, 10, (rank, 8))
+        assert modular_rank(rows) == np.linalg.matrix_rank(rows) == rank
+    assert modular_rank(np.zeros((3, 4), dtype=np.int64)) == 0
+
+
+def test_a_nullity_that_the_orbit_does_not_explain_is_not_accepted() -> None:
+    with pytest.raises(Inconclusive, match="from 1 to"):
+        generic_nullity(fg.rms_norm, 2, 5, 3)  # too few cases
+
+
 def test_progress_and_order(report: claims.Report, calls: list[tuple[int, int]]) -> None:
     assert calls == [(k + 1, len(report)) for k in range(len(report))]
 
@@ -261,6 +339,15 @@ def test_decide_keeps_only_conditions_that_are_needed() -> None:
     needs = [Condition("a", fact(True, Level.EXACT)), Condition("b", fact(False, Level.EXACT))]
     assert str(decide(fact(True), needs=needs).verdict) == "holds if a"
     assert decide(fact(True), needs=needs[1:]).verdict == HOLDS
+    own = decide(fact(True), needs=[*needs, Condition("c", fact(True, Level.EXACT), sourced=True)]).verdict
+    assert str(own) == "holds if a and c (in its source)" and own.left_out == ("a",)
+
+
+def test_what_is_not_so_does_not_lower_the_level() -> None:
+    negative = Fact("not so", True, Level.EXACT, negative=True)
+    assert decide(fact(True), negative).level is Level.PROVED
+    assert decide(fact(True, Level.NUMERIC), negative).level is Level.NUMERIC
+    assert decide(negative).level is Level.EXACT
 
 
 def test_floating_point_does_not_refute() -> None:

@@ -54,6 +54,7 @@ _MODULES = (
     "weight_norm",
     "batch_norm",
     "optimization",
+    "initialization",
     "standardization",
     "norm_growth",
     "equilibrium",

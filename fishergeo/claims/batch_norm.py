@@ -14,7 +14,7 @@ from ..axes import Axis, Site
 from ..normalizers import Normalizer
 from ..standardize import Standardize
 from .arrays import at_zero, generic_run, rationals, symbols
-from .core import Condition, Correction, Evidence, Paper, claim, decide
+from .core import Condition, Correction, Evidence, Level, Paper, claim, decide
 from .facts import eps_condition, exactly, identity, invariant, sign_condition, unequal
 
 IOFFE = Paper("Ioffe, Szegedy", 2015, "Batch Normalization", "1502.03167")
@@ -82,7 +82,7 @@ def backpropagation(weight: Any = Fraction(-1, 2)) -> Evidence:
         also=[
             identity("with ε = 0 the bracket P is a projector", P(P(u)) - P(u)),
             identity(
-                "of trace m - 2: the singular values of the map are γ/σ, m - 2 times, and 0 twice",
+                "of trace m - 2: the singular values of the map are |γ|/σ, m - 2 times, and 0 twice",
                 diagonal.sum(axis=0) - m + 2,
             ),
         ],
@@ -117,7 +117,7 @@ def scaling(normalizer: Normalizer = _BN) -> Evidence:
     positive = differences(tr.weight_matrix_rescaling, _positive("delta"), 1)
     return decide(
         *(identity(f"{name} for a > 0", difference) for name, difference in zip(names, positive, strict=True)),
-        needs=[Condition("a > 0", sign_condition(normalizer).necessary), eps_condition(normalizer)],
+        needs=[Condition("a > 0", sign_condition(normalizer).necessary), eps_condition(normalizer, sourced=False)],
         instead=Correction(
             r"For $a \ne 0$: $\mathrm{BN}((aW)u) = \mathrm{sign}(a)\, \mathrm{BN}(Wu)$, the derivative with "
             r"respect to $u$ "
@@ -220,6 +220,12 @@ def unbiased(correction: int = 1) -> Evidence:
     mu, var = sympy.Symbol("mu", real=True), _positive("v")
     pair = mu**2 + sympy.KroneckerDelta(n, k) * var
     expected = total(mu**2 + var, n) / m - total(total(pair, k), n) / m**2
+    # N cases of mean μ and variance v, drawn one after another: E[x_n x_k] = (Nμ² - (μ² + v))/(N - 1) for n ≠ k
+    count = sympy.Symbol("N'", positive=True)
+    apart = (count * mu**2 - (mu**2 + var)) / (count - 1)
+    pair = apart + sympy.KroneckerDelta(n, k) * (mu**2 + var - apart)
+    drawn = (mu**2 + var) - total(total(pair, k), n) / m**2
+    rest = drawn * m / (m - 1) - count * var / (count - 1)
     population = [Fraction(v) for v in (0, 1, 3, 8)]
     draws: dict[str, list[tuple[Fraction, ...]]] = {
         "with": list(itertools.product(population, repeat=3)),
@@ -235,7 +241,7 @@ def unbiased(correction: int = 1) -> Evidence:
         identity("independent draws: m/(m-1) E[σ_B²] = σ²", expected * m - (m - correction) * var),
         needs=[
             Condition(
-                "the batches are drawn independently",
+                "the cases of a batch are drawn independently",
                 unequal(
                     "batches of 3 drawn without replacement from {{0,1,3,8}} estimate {left}, the variance is {right}",
                     estimates["without"],
@@ -248,6 +254,14 @@ def unbiased(correction: int = 1) -> Evidence:
             r"denominator "
             r"$N - 1$.",
             (
+                exactly(
+                    "for all m ≤ N, from E[x_n x_k] = (Nμ² - E[x²])/(N - 1) for n ≠ k: m/(m-1) E[σ_B²] = N/(N-1) σ²",
+                    sympy.cancel(sympy.expand(rest * (count - 1) * m**2)),
+                    0,
+                    Level.PROVED,
+                ),
+            ),
+            also=(
                 exactly(
                     "all 24 batches without replacement: {left} = Σ(x - μ)²/(N - 1)",
                     estimates["without"],

@@ -34,13 +34,20 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """An outcome, with the conditions that the statement needs and its source leaves out."""
+    """An outcome, with the conditions that the statement needs; ``sourced`` are those that its source has."""
 
     kind: Kind
     conditions: tuple[str, ...] = ()
+    sourced: tuple[str, ...] = ()
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The conditions that the source leaves out."""
+        return tuple(c for c in self.conditions if c not in self.sourced)
 
     def __str__(self) -> str:
-        return " ".join([self.kind.value, listed(self.conditions)]).strip()
+        marked = [f"{c} (in its source)" if c in self.sourced else c for c in self.conditions]
+        return " ".join([self.kind.value, listed(marked)]).strip()
 
 
 HOLDS = Verdict(Kind.HOLDS)
@@ -54,11 +61,15 @@ def HOLDS_IF(*conditions: str) -> Verdict:
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing that was computed: in words with its numbers, whether it came out as stated, and how certain that is."""
+    """One thing that was computed: in words with its numbers, whether it came out as stated, and how certain that is.
+
+    ``negative``: it says that something is not so, or not in general, which one exact point settles.
+    """
 
     text: str
     true: bool
     level: Level
+    negative: bool = False
 
     def __bool__(self) -> bool:
         return self.true
@@ -66,10 +77,14 @@ class Fact:
 
 @dataclass(frozen=True)
 class Condition:
-    """What a statement needs: ``necessary`` is the fact that the statement fails without it."""
+    """What a statement needs: ``necessary`` is the fact that the statement fails without it.
+
+    ``sourced``: its source states it, or has it in its definitions.
+    """
 
     text: str
     necessary: Fact
+    sourced: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +125,8 @@ def decide(
 
     All true: it holds, if the conditions ``needs`` that proved necessary are met.  One false: it is refuted, which takes
     an exact computation.  ``also`` holds facts that corroborate or delimit; they and those of ``instead`` must be true.
-    The level is the least certain of what supports the verdict.  Raises `Inconclusive` where the facts decide nothing.
+    The level is the least certain of what supports the verdict, where a "not" counts as settled if anything else is
+    asserted.  Raises `Inconclusive` where the facts decide nothing.
     """
     also = (*also, *((*instead.facts, *instead.also) if instead else ()))
     needed = tuple(c for c in needs if c.necessary)
@@ -123,11 +139,12 @@ def decide(
         if not exact:
             raise Inconclusive(f"not confirmed, and floating point does not refute: {wrong[0].text}")
         return Evidence(REFUTED, (*exact, *also), min(fact.level for fact in exact), instead)
-    level = max(fact.level for fact in asserted)
+    level = max(fact.level for fact in [f for f in asserted if not f.negative] or asserted)
     if not needed:
         return Evidence(HOLDS, (*asserted, *also), level)
     facts = (*asserted, *(c.necessary for c in needed), *also)
-    return Evidence(HOLDS_IF(*(c.text for c in needed)), facts, level, instead)
+    verdict = Verdict(Kind.HOLDS_IF, tuple(c.text for c in needed), tuple(c.text for c in needed if c.sourced))
+    return Evidence(verdict, facts, level, instead)
 
 
 @dataclass(frozen=True)
@@ -216,11 +233,12 @@ class Result:
         return self.found.correction.level if self.found.correction else None
 
     def __repr__(self) -> str:
+        facts = dict.fromkeys(f"[{int(fact.level)}] {fact.text}" for fact in self.found.facts)
         lines = [
             f"{self.id}: {self.verdict}  [level {int(self.level)}, {self.level}]",
             f"  {self.source}",
             f"  statement: {self.statement}",
-            f"  evidence:  {self.evidence}",
+            *(f"  {'evidence:' if k == 0 else '':9}  {fact}" for k, fact in enumerate(facts)),
         ]
         if self.corrected:
             assert self.corrected_level is not None

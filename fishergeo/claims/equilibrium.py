@@ -59,16 +59,30 @@ def sgd_equilibrium(factor: int = 2) -> Evidence:
     fixed = eta * G**2 / (decay * (2 - eta * decay))  # ‖w‖⁴
     after = (1 - eta * decay) ** 2 * square + eta**2 * G**2 / square
     stationary = sympy.cancel((after - square) * square).subs(square, sympy.sqrt(fixed))
+    u, v, a = sympy.symbols("u v a", positive=True)  # two values of ‖w‖² over that of the fixed point, 1 - ηλ
+
+    def following(x: Any) -> Any:
+        return a**2 * x + (1 - a**2) / x
+
+    cycle = sympy.expand(u * following(u) - v * following(v))
     limits = [
         sympy.limit(sympy.acos(1 - pull) / sympy.sqrt(factor * pull), pull, 0),
         sympy.limit(2 / (2 - pull), pull, 0),
     ]
-    optimizer, v, D = sgd(rate=0.1, weight_decay=0.1), symbols("w", Site.WEIGHT), symbols("G", Site.WEIGHT)
+    optimizer, w, D = sgd(rate=0.1, weight_decay=0.1), symbols("w", Site.WEIGHT), symbols("G", Site.WEIGHT)
     return decide(
         exactly(
             "‖w‖⁴ = ηG²/(λ(2 - ηλ)) is a fixed point of w' = (1 - ηλ)w - η∇L, ⟨∇L,w⟩ = 0, ‖∇L‖ = G/‖w‖",
             sympy.simplify(stationary),
             0,
+            Level.PROVED,
+        ),
+        exactly(
+            # a continuous map of an interval without cycles of two tends to a fixed point from everywhere (Coppel 1955)
+            "a cycle of two norms, u' = v and v' = u, would need (1 - ηλ)²(u² - v²) = 0: there is none for "
+            "0 < ηλ < 1, and every start tends to the fixed point",
+            [cycle, sympy.expand(following(1))],
+            [sympy.expand(a**2 * (u**2 - v**2)), 1],
             Level.PROVED,
         ),
         exactly(
@@ -78,15 +92,17 @@ def sgd_equilibrium(factor: int = 2) -> Evidence:
             Condition(
                 "ηλ is small",
                 unequal("at ηλ = 1 the angle is {left}, not {right}", sympy.acos(0), sympy.sqrt(2)),
+                sourced=True,
             )
         ],
         also=[_walk(optimizer), _small(equilibrium(optimizer, 1.0), 0.01)],
         instead=Correction(
-            r"Exactly: $\cos = 1 - \eta\lambda$ and $\lVert w \rVert^4 = \frac{\eta G^2}{\lambda (2 - \eta\lambda)}$.",
+            r"Exactly, for $0 < \eta\lambda < 1$: $\cos = 1 - \eta\lambda$ and $\lVert w \rVert^4 = \frac{\eta G^2}"
+            r"{\lambda (2 - \eta\lambda)}$.",
             (
                 identity(
                     "⟨w,w'⟩ = (1 - ηλ)‖w‖² - η⟨w,∇L⟩, whose last term is 0, and ‖w'‖ = ‖w‖",
-                    (v * (v * (1 - eta * decay) - D * eta) - v * v * (1 - eta * decay) + v * D * eta).sum(axis=1),
+                    (w * (w * (1 - eta * decay) - D * eta) - w * w * (1 - eta * decay) + w * D * eta).sum(axis=1),
                 ),
             ),
         ),
@@ -116,22 +132,28 @@ def momentum_equilibrium(sign: int = 1) -> Evidence:
         sympy.expand(heavy - ((1 + alpha - eta * decay) * w - alpha * old - eta * g)),
         sympy.expand(adam - ((a + beta) * w - a * beta * old - eta * (1 - beta) * g)),
     ]
-    # x_{t+1} = φ₁ x_t + φ₂ x_{t-1} + noise has the autocorrelation ρ₁ = φ₁ + φ₂ ρ₁
+    # at rest ⟨w_{t+1},w_t⟩ = ⟨w_t,w_{t-1}⟩ = cos ‖w‖²
     cosines = [(1 + alpha - eta * decay) / (1 + alpha), (a + beta) / (1 + a * beta)]
-    yule_walker = [
+    balance = [
         sympy.cancel((1 + alpha - eta * decay) - alpha * cosines[0] - cosines[0]),
         sympy.cancel((a + beta) - a * beta * cosines[1] - cosines[1]),
     ]
     kept = [2 * p / (1 + sign * alpha), 2 * p * (1 - beta) / (1 + beta)]
     limits = [sympy.limit(sympy.cancel(2 * (1 - c.subs(eta, p / decay)) / k), p, 0) for c, k in zip(cosines, kept)]
+    point, slope = sympy.Matrix([3, 4]), sympy.Matrix([16, -12]) / 125
+    sign_step = slope.applyfunc(sympy.sign)
     laws: tuple[Optimizer, ...] = (
         sgd(rate=0.1, momentum=0.5, weight_decay=0.1),
         adamw(rate=0.1, beta1=0.5, weight_decay=0.1),
     )
     return decide(
-        exactly("without the velocity both are w_{{t+1}} = φ₁w_t + φ₂w_{{t-1}} + noise", recursions, 0, Level.PROVED),
+        exactly("without the velocity both are w_{{t+1}} = φ₁w_t + φ₂w_{{t-1}} - c g_t", recursions, 0, Level.PROVED),
         exactly(
-            "whose cosine ρ₁ = φ₁/(1 - φ₂) is 1 - ηλ/(1+α) and (a+β₁)/(1+aβ₁), a = 1 - ηλ", yule_walker, 0, Level.PROVED
+            "times w_t, with ⟨g_t,w_t⟩ = 0, at rest: cos = φ₁ + φ₂ cos, which 1 - ηλ/(1+α) and (a+β₁)/(1+aβ₁), "
+            "a = 1 - ηλ, solve",
+            balance,
+            0,
+            Level.PROVED,
         ),
         exactly(
             "2(1 - cos) over the stated angle squared tends to 1 as ηλ → 0",
@@ -143,14 +165,24 @@ def momentum_equilibrium(sign: int = 1) -> Evidence:
             Condition(
                 "ηλ is small",
                 unequal("SGD at ηλ = 1, α = 0: the angle is {left}, not {right}", sympy.acos(0), sympy.sqrt(2)),
-            )
+                sourced=True,
+            ),
+            Condition(
+                "the normalized gradients of AdamW are orthogonal to w on average",
+                unequal(
+                    "L = w_1/‖w‖ at w = (3,4): ⟨∇L,w⟩ = 0, but ∇L over its absolute values is (1,-1), times w {left}",
+                    sign_step.dot(point),
+                    0,
+                ),
+                sourced=True,
+            ),
         ],
         also=[*map(_walk, laws), _small(equilibrium(laws[0], 1.0), 0.01)],
         instead=Correction(
-            r"For gradients that are uncorrelated in time, exactly: $\cos = 1 - \frac{\eta\lambda}{1 + \alpha}$ "
-            r"for SGD and $\cos = "
-            r"\frac{a + \beta_1}{1 + a \beta_1}$, $a = 1 - \eta\lambda$, for AdamW.",
-            (exactly("the two cosines solve the Yule-Walker equations", yule_walker, 0, Level.PROVED),),
+            r"Where the norm and the angle stay the same, exactly: $\cos = 1 - \frac{\eta\lambda}{1 + \alpha}$ for SGD "
+            r"on a scale-invariant loss, and $\cos = \frac{a + \beta_1}{1 + a \beta_1}$, $a = 1 - \eta\lambda$, for "
+            r"AdamW with normalized gradients orthogonal to $w$.",
+            (exactly("the two cosines solve cos = φ₁ + φ₂ cos", balance, 0, Level.PROVED),),
         ),
     )
 
@@ -168,7 +200,7 @@ def momentum_equilibrium(sign: int = 1) -> Evidence:
 def exponential_schedule(power: int = -2) -> Evidence:
     import sympy
 
-    alpha, gamma = sympy.symbols("alpha gamma", positive=True)
+    alpha, gamma, step = sympy.symbols("alpha gamma t", positive=True)
     pull = 1 + gamma - alpha - gamma / alpha  # λη for which α is a root
     # w_{t+1} = (1+γ-λη) w_t - γ w_{t-1} - η∇L(w_t), w_t = α^t u_t, ∇L(w_t) = α^{-t} ∇L(u_t), divided by α^{t+1}
     decayed = [(1 + gamma - pull) / alpha, -gamma / alpha**2]
@@ -188,6 +220,12 @@ def exponential_schedule(power: int = -2) -> Evidence:
             0,
             Level.PROVED,
         ),
+        exactly(
+            "and of ∇L(u_t): η α^-t over α^(t+1) is η̃_t",
+            sympy.powsimp(alpha ** (-step) / alpha ** (step + 1)),
+            alpha ** (power * step - 1),
+            Level.PROVED,
+        ),
         needs=[
             Condition(
                 "λη ≤ (1 - √γ)²",
@@ -196,6 +234,7 @@ def exponential_schedule(power: int = -2) -> Evidence:
                     (1 + quarter - sympy.Rational(1, 2)) ** 2 - 4 * quarter == -sympy.Rational(7, 16),
                     Level.EXACT,
                 ),
+                sourced=True,
             ),
             Condition(
                 "momentum is in units of the gradient",
@@ -204,6 +243,7 @@ def exponential_schedule(power: int = -2) -> Evidence:
                     -gamma.subs(at),
                     decayed[1].subs(at),
                 ),
+                sourced=True,
             ),
             Condition(
                 "the initial buffers match when γ > 0",
@@ -214,6 +254,7 @@ def exponential_schedule(power: int = -2) -> Evidence:
                     cross,
                     0,
                 ),
+                sourced=True,
             ),
         ],
         also=[

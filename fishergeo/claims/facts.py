@@ -33,7 +33,7 @@ def invariant(
     if expected:
         return Fact(f"{names}: invariant, proved for all sizes", True, Level.PROVED)
     such = ", such as" if len(verdicts) > 1 else ":"
-    return Fact(f"{names}: not invariant{such} {verdicts[0].witness}", True, Level.EXACT)
+    return Fact(f"{names}: not invariant{such} {verdicts[0].witness}", True, Level.EXACT, negative=True)
 
 
 def identity(text: str, *arrays: Any) -> Fact:
@@ -63,7 +63,7 @@ def exactly(text: str, left: Any, right: Any, level: Level = Level.EXACT) -> Fac
 def unequal(text: str, left: Any, right: Any) -> Fact:
     """That exact numbers differ, as a counterexample needs; the text takes {left} and {right}."""
     differ, x, y = _compared(left, right)
-    return Fact(text.format(left=x, right=y), differ, Level.EXACT)
+    return Fact(text.format(left=x, right=y), differ, Level.EXACT, negative=True)
 
 
 def _compared(left: Any, right: Any) -> tuple[bool, Any, Any]:
@@ -142,10 +142,10 @@ def sign_condition(normalizer: Normalizer) -> Condition:
     return Condition("δ > 0", Fact(f"δ = -1 changes {normalizer.title}: {witness}", witness is not None, Level.EXACT))
 
 
-def eps_condition(normalizer: Normalizer) -> Condition:
-    """That the invariance to rescaling needs ε = 0."""
+def eps_condition(normalizer: Normalizer, sourced: bool = True) -> Condition:
+    """That the invariance to rescaling needs ε = 0; ``sourced`` where the source divides by σ without ε."""
     changed = invariant(normalizer.with_eps(1), weight_matrix_rescaling, expected=False)
-    return Condition("ε = 0", replace(changed, text=f"with ε = 1, {changed.text}"))
+    return Condition("ε = 0", replace(changed, text=f"with ε = 1, {changed.text}"), sourced)
 
 
 def fails(fact: Fact) -> Fact:
@@ -163,16 +163,25 @@ def gain_column(normalizer: Normalizer) -> Fact:
 
 
 def table_facts(table: Mapping[Normalizer, str]) -> list[Fact]:
-    """One fact for each row of an invariance table: ✓ and ✗ for the six transformations of Ba, Kiros and Hinton."""
+    """Two facts for each row of an invariance table, ✓ and ✗ for the six transformations of Ba, Kiros and Hinton."""
+    rows = ((normalizer, zip(PAPER, marks, strict=True)) for normalizer, marks in table.items())
+    return [
+        fact
+        for normalizer, row in rows
+        for fact in row_facts(normalizer.title, [(invariant(normalizer, t, mark == "✓"), mark) for t, mark in row])
+    ]
+
+
+def row_facts(name: str, cells: Sequence[tuple[Fact, str]]) -> list[Fact]:
+    """The facts of the ✓ of a row, proved for all sizes, as one, and those of its ✗, each with a witness, as another."""
     facts = []
-    for normalizer, marks in table.items():
-        cells = [invariant(normalizer, t, mark == "✓") for t, mark in zip(PAPER, marks, strict=True)]
-        wrong = "; ".join(cell.text for cell in cells if not cell)
-        good = (
-            f"{normalizer.title}: {marks.count('✓')} invariances proved, {marks.count('✗')} refuted by rational witnesses"
-        )
-        # a witness settles "not invariant" as fully as a proof settles "invariant"
-        facts.append(Fact(wrong or good, not wrong, Level.PROVED))
+    for mark, good, level in (("✓", "proved for all sizes", Level.PROVED), ("✗", "refuted by witnesses", Level.EXACT)):
+        marked = [fact for fact, own in cells if own == mark]
+        wrong = [fact for fact in marked if not fact]
+        if wrong:  # a proof against ✗, a witness against ✓
+            facts += wrong
+        elif marked:
+            facts.append(Fact(f"{name}: {len(marked)} invariances {good}", True, level, negative=mark == "✗"))
     return facts
 
 

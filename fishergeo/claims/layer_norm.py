@@ -35,7 +35,7 @@ TABLE: Mapping[Normalizer, str] = {_BN: "✓✗✓✓✓✗", _WN: "✓✗✓✗
 )
 def table_1(table: Mapping[Normalizer, str] = TABLE) -> Evidence:
     frozen = invariant(normalizers.frozen_batch_norm(1, 4), tr.weight_matrix_rescaling, expected=False)
-    given = Condition("batch statistics not frozen", frozen)
+    given = Condition("batch statistics not frozen", frozen, sourced=True)
     return decide(*table_facts(table), needs=[sign_condition(_LN), eps_condition(_LN), given])
 
 
@@ -68,10 +68,21 @@ def dataset_rescaling(methods: tuple[Normalizer, ...] = (_BN, _WN, _LN)) -> Evid
     "normalized summed inputs stay the same.",
 )
 def sign(methods: tuple[Normalizer, ...] = (_BN, _WN, _LN)) -> Evidence:
+    import sympy
+
     from ..invariance.proof import Run
 
     runs = [Run.of(method, tr.sign_flip) for method in methods]
+    delta, scaled = sympy.Symbol("delta", positive=True), []
+    for method in methods:
+        run = Run.of(method, tr.weight_matrix_rescaling)
+        pair = ((*n.inputs, *n.weight, *n.summed) for n in (run.before, run.after))
+        for before, after in zip(*pair, strict=True):
+            scaled.append(after.sigma - before.sigma * delta)
+            if before.mean is not None:
+                scaled.append(after.mean - before.mean * delta)
     return decide(
+        identity("δ > 0 scales μ and σ by δ", *scaled),
         invariant(methods, tr.weight_matrix_rescaling),
         needs=[sign_condition(_LN)],
         also=[identity("W → -W turns Â into -Â", *(run.after.value + run.before.value for run in runs))],
@@ -161,14 +172,13 @@ def conclusion(shift: tr.Transformation = tr.case_recentering) -> Evidence:
 def divergence(factor: float = 0.5) -> Evidence:
     import sympy
 
-    # a path z(s) of the natural parameter, and the cumulant along it, to second order
-    s, z1, z2, e2, e3 = sympy.symbols("s ż z̈ η'' η'''")
-    u = z1 * s + z2 * s**2 / 2
-    second = sympy.expand(e2 * u**2 / 2 + e3 * u**3 / 6).coeff(s, 2)
+    # a path z' = z + s ż + s² z̈/2 of the natural parameters; the cumulant on the plane of ż and z̈, to second order
+    s, first, mixed, last = sympy.symbols("s żᵀη''ż żᵀη''z̈ z̈ᵀη''z̈")
+    curved = first * s**2 / 2 + mixed * s * (s**2 / 2) + last * (s**2 / 2) ** 2 / 2
     taylor = exactly(
-        "KL = (η(z') - η(z) - η'(z)(z' - z))/φ has the second-order term {left}",
-        second,
-        sympy.nsimplify(factor) * e2 * z1**2,
+        "KL = (η(z') - η(z) - ∇η(z)·(z' - z))/φ has the second-order term {left}, over φ",
+        sympy.expand(curved).coeff(s, 2),
+        sympy.nsimplify(factor) * first,
         Level.PROVED,
     )
     remainders = []
@@ -271,11 +281,13 @@ def log_partition() -> Evidence:
     family = families.bernoulli
     c = family.base(sympy.Integer(0), sympy.Integer(1))
     total = sympy.log(sum(sympy.exp(family.base(sympy.Integer(y), sympy.Integer(1))) for y in (0, 1)))
+    y, theta, phi, eta, base = sympy.symbols("y theta phi eta c")
+    log_p = (theta * y - eta) / phi + base
     z = np.array([-0.7, 0.2, 1.1])
     ratio = []
     for member in (families.bernoulli, families.poisson):
-        y, _ = densities(member, z, 1.0)
-        log_terms = np.array([[float(member._base(row[i], 1.0)) for i in range(3)] for row in y]) + y * z
+        values, _ = densities(member, z, 1.0)
+        log_terms = np.array([[float(member._base(row[i], 1.0)) for i in range(3)] for row in values]) + values * z
         ratio.append(np.log(np.exp(log_terms).sum(axis=0)) / member.cumulant_value(z))
     return decide(
         exactly("Bernoulli at θ = 0: c = {left}, the log partition function is {right}", c, total),
@@ -283,6 +295,16 @@ def log_partition() -> Evidence:
             r"$\eta/\phi$ is the log partition function, $\eta(\theta)/\phi = \log \sum_y e^{y\theta/\phi + c(y, "
             r"\phi)}$; "
             r"$c$ is the log base measure and does not depend on $\theta$.",
-            (close("Bernoulli, Poisson: the log partition function is η to {error}", ratio, np.ones((2, 3)), 1e-12),),
+            (
+                exactly(
+                    "log p + η/φ = yθ/φ + c; summed over y, where p sums to 1, it is the stated equation",
+                    sympy.expand(log_p + eta / phi - y * theta / phi - base),
+                    0,
+                    Level.PROVED,
+                ),
+            ),
+            also=(
+                close("Bernoulli, Poisson: the log partition function is η to {error}", ratio, np.ones((2, 3)), 1e-12),
+            ),
         ),
     )

@@ -116,11 +116,20 @@ def weight_norm_gain(normalizer: Normalizer = _WN) -> Evidence:
     "the gain in the batch and layer normalized models is robust to the scaling of the input and of the parameters.",
 )
 def gain_robustness(methods: tuple[Normalizer, ...] = (_BN, _LN)) -> Evidence:
+    import sympy
+
     from ..invariance.scaling import fisher_scaling
 
     changes = (tr.weight_matrix_rescaling, tr.dataset_rescaling)
     factors = [fisher_scaling(n, change).blocks["gg"] for n in methods for change in changes]
     plain = fisher_scaling(_WN, tr.dataset_rescaling).at(2)["gg"]
+    # δ = -1 turns Â into -Â, which is what a gain of the other sign does to Z
+    before, after = (gain_metrics(families.poisson, [sign * sympy.log(4)] * 2)[0][0, 0] for sign in (1, -1))
+    flipped = unequal(
+        "poisson, batch norm, g = log 4, â = (2,-½,-½,-½,-½): the metric along g is {left}, with δ = -1 {right}",
+        before,
+        after,
+    )
     return decide(
         invariant(methods, changes),
         exactly("their block gg changes by the factor {left} under both, for every family", factors, 1, Level.PROVED),
@@ -132,7 +141,7 @@ def gain_robustness(methods: tuple[Normalizer, ...] = (_BN, _LN)) -> Evidence:
             4,
             Level.PROVED,
         ),
-        needs=[eps_condition(_BN)],
+        needs=[Condition("δ > 0", flipped), eps_condition(_BN)],
         also=[invariant(_WN, tr.weight_matrix_rescaling)],
     )
 

@@ -24,7 +24,7 @@ from .arrays import (
     symbols,
 )
 from .core import Correction, Evidence, Fact, claim, decide
-from .facts import exactly, identity, measured
+from .facts import exactly, gain_column, identity, measured
 from .layer_norm import BA, densities, random_model
 
 _BN, _WN, _LN, _PLAIN = normalizers.batch_norm, normalizers.weight_norm, normalizers.layer_norm, normalizers.identity
@@ -131,7 +131,7 @@ def _block_formula(id: str, what: str, normalizer: Normalizer) -> Any:
     )
 
     def check(normalizer: Normalizer = normalizer) -> Evidence:
-        facts = chi_facts(normalizer)
+        facts = [*chi_facts(normalizer), gain_column(normalizer)]
         if not all(facts):
             return decide(*facts)
         worst = max(gaps(normalizer, 1))

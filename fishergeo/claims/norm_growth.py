@@ -123,10 +123,16 @@ def effective_rate(power: int = 2) -> Evidence:
     r"and RMS norm.",
 )
 def norm_growth(whole: tuple[Normalizer, ...] = WHOLE, momentum: Any = 0) -> Evidence:
+    import sympy
+
     from ..dynamics.descent import descend
     from ..dynamics.laws import norm_identity_defect
 
-    w, buffer = symbols("w", Site.WEIGHT), symbols("u", Site.WEIGHT)
+    w, G, buffer = symbols("w", Site.WEIGHT), symbols("G", Site.WEIGHT), symbols("u", Site.WEIGHT)
+    eta = sympy.Symbol("eta", positive=True)
+    step = (G + buffer * momentum) * -eta
+    moved = w + step
+    grown = moved * moved - w * w - step * step + w * G * 2 * eta
     own = generic_run(_LN).jvp(w * only_unit_j())
     rng, defects = np.random.default_rng(22), []
     for normalizer in (*EACH, *WHOLE):
@@ -136,7 +142,7 @@ def norm_growth(whole: tuple[Normalizer, ...] = WHOLE, momentum: Any = 0) -> Evi
         defects.append(norm_identity_defect(run))
     return decide(
         identity("⟨∇L,w⟩ = 0 under BN, WN (each unit), LN and RMS norm (whole matrix)", *along_weights(*EACH, *whole)),
-        identity("so ⟨Δw,w⟩ = 0 and ‖w + Δw‖² = ‖w‖² + ‖Δw‖²", (w * buffer * momentum).sum(axis=1)),
+        identity("‖w + Δw‖² = ‖w‖² + ‖Δw‖² - 2η⟨∇L,w⟩, whose last term is 0", grown.sum(axis=1)),
         also=[
             fails(identity("under layer norm ⟨∇L,w_i⟩ = 0 for each unit", own)),
             measured(
@@ -160,7 +166,7 @@ def quartic(factor: int = 2) -> Evidence:
 
     from ..dynamics.equilibrium import quartic_growth
 
-    r, c = sympy.symbols("r c", positive=True)  # ‖w_t‖², η²G²
+    r, c, x, start = sympy.symbols("r c x start", positive=True)  # ‖w_t‖², η²G², time, ‖w_0‖⁴
     step = sympy.expand((r + c / r) ** 2 - r**2 - c**2 / r**2)
     growth = quartic_growth(rate=0.3, gradient_norm=2.0, steps=40000)
     inside = (growth.norms >= growth.lower * (1 - 1e-12)).all() and (growth.norms <= growth.upper * (1 + 1e-12)).all()
@@ -197,6 +203,13 @@ def quartic(factor: int = 2) -> Evidence:
                     "the excess of a step is c²/‖w_t‖⁴ > 0",
                     sympy.expand((r + c / r) ** 2) - r**2 - 2 * c,
                     c**2 / r**2,
+                    Level.PROVED,
+                ),
+                exactly(
+                    "so that ‖w_k‖⁴ ≥ ‖w_0‖⁴ + 2ck, and the excess of the steps after the first is at most the "
+                    "integral of c²/(‖w_0‖⁴ + 2cx), which falls, over 0 < x < t - 1",
+                    sympy.cancel((c / 2 * sympy.log(1 + 2 * c * x / start)).diff(x)),
+                    sympy.cancel(c**2 / (start + 2 * c * x)),
                     Level.PROVED,
                 ),
             ),

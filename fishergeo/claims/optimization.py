@@ -6,13 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import normalizers
-from .. import transformations as tr
 from ..axes import Axis
 from ..standardize import Standardize
 from .arrays import at_zero, rationals, symbols
-from .core import Condition, Correction, Evidence, Fact, Level, Paper, claim, decide
-from .facts import exactly, identity, invariant, unequal
+from .core import Correction, Evidence, Fact, Level, Paper, claim, decide
+from .facts import exactly, identity
 
 SANTURKAR = Paper("Santurkar et al.", 2018, "How Does Batch Normalization Help Optimization?", "1805.11604")
 
@@ -172,53 +170,5 @@ def curvature_bound(gamma: Any = 1) -> Evidence:
                     Level.EXACT,
                 ),
             ),
-        ),
-    )
-
-
-@claim(
-    "SAN-4.5",
-    SANTURKAR,
-    "lemma 4.5",
-    r"$\lVert W_0 - \hat W^* \rVert^2 \le \lVert W_0 - W^* \rVert^2 - \frac{1}{\lVert W^* \rVert^2} \big(\lVert "
-    r"W^* \rVert^2 - "
-    r"\langle W^*, W_0 \rangle\big)^2$, where $\hat W^*$ is the optimum of the batch-normalized network that is "
-    r"closest to $W_0$.",
-)
-def initialization(sign: int = 1) -> Evidence:
-    import sympy
-
-    square, inner, start, k = sympy.symbols("‖W*‖² ⟨W*\\,W_0⟩ ‖W_0‖² k", positive=True)
-    distance = start - 2 * k * inner + k**2 * square
-    nearest = sympy.solve(sympy.diff(distance, k), k)[0]
-    bound = start - 2 * inner + square - sign * (square - inner) ** 2 / square
-    ray = invariant(normalizers.batch_norm, tr.weight_matrix_rescaling)
-    # one input, one unit, g = 1: the loss of fitting x̂ is 0 for every w > 0 and not for w < 0
-    x = rationals([[1], [0], [0]])
-    fits = [normalizers.batch_norm(x, rationals([[w]])).value for w in (1, -1)]
-    # W_0 = -1, W* = 1: the optima are w > 0, at a distance above 1
-    there = bound.subs({square: 1, inner: -1, start: 1})
-    opposite = unequal(
-        "x = (1,0,0), y = x̂, w_0 = -1, g = 1: the residual at w = -1 is {left}, so that all optima w > 0 are "
-        "farther than 1 "
-        f"away, where the bound is {there}",
-        fits[1][0, 0] - fits[0][0, 0],
-        0,
-    )
-    return decide(
-        ray,
-        exactly(
-            "the nearest kW*, k = ⟨W*,W_0⟩/‖W*‖², attains the bound with equality: {left}",
-            sympy.expand(distance.subs(k, nearest)),
-            sympy.expand(bound),
-            Level.PROVED,
-        ),
-        needs=[Condition("⟨W*,W_0⟩ > 0 (or the gain may change its sign)", opposite)],
-        instead=Correction(
-            r"For $\langle W^*, W_0 \rangle > 0$ the bound holds, with equality at $\hat W^* = k W^*$, $k = "
-            r"\frac{\langle W^*, "
-            r"W_0 \rangle}{\lVert W^* \rVert^2}$. Otherwise $k \le 0$, and $kW^*$ is an optimum only if the gain "
-            r"flips with it.",
-            (invariant(normalizers.batch_norm, tr.sign_flip, expected=False),),
         ),
     )

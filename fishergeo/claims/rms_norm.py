@@ -14,7 +14,7 @@ from ..standardize import root
 from ..transformations import State, Transformation
 from .arrays import at_zero, generic_run, moments, one_unit, only_unit_j, path, rationals, symbols
 from .core import Condition, Evidence, Fact, Inconclusive, Level, Paper, claim, decide
-from .facts import eps_condition, fails, gain_column, identity, sign_condition, table_facts
+from .facts import eps_condition, fails, gain_column, identity, row_facts, sign_condition, table_facts
 
 ZHANG = Paper("Zhang, Sennrich", 2019, "Root Mean Square Layer Normalization", "1910.07467")
 
@@ -27,10 +27,11 @@ def partial_rms(state: State, part: Any, count: Any) -> Any:
     return A / root((A * A * part).sum(axis=(1,), keepdims=True) / count)
 
 
-def partial_changes(transformation: Transformation) -> bool:
-    """Whether pRMS norm can change: proved not to for all sizes and parts, or shown to on rational numbers."""
+def partial_invariance(transformation: Transformation, mark: str) -> Fact:
+    """That pRMS norm does not change (✓), by a proof for all sizes and parts, or can change (✗), by exact numbers."""
     import sympy
 
+    from ..symbolic.exact import differs
     from ..symbolic.indexed import generic_state, generic_value
     from .facts import vanishes
 
@@ -38,7 +39,8 @@ def partial_changes(transformation: Transformation) -> bool:
     start = generic_state()
     moved = transformation.act(start, [generic_value(p) for p in transformation.parameters])
     if vanishes(partial_rms(moved, part, count).expr - partial_rms(start, part, count).expr):
-        return False
+        text = f"pRMS norm under {transformation.title}: invariant, proved for all sizes and parts"
+        return Fact(text, mark == "✓", Level.PROVED)
     exact = State(rationals([[1, 2], [3, -1], [0, 1]]), rationals([[1, 0], [1, 1], [2, -1]]))
     sizes = {Axis.SAMPLE: 3, Axis.INPUT: 2, Axis.UNIT: 3}
     values = []
@@ -48,8 +50,11 @@ def partial_changes(transformation: Transformation) -> bool:
         value.flat[0] = 2
         values.append(rationals(value))
     first_two = rationals([[1, 1, 0]])
-    if (partial_rms(transformation.act(exact, values), first_two, 2) != partial_rms(exact, first_two, 2)).any():
-        return True
+    before, after = (partial_rms(s, first_two, 2) for s in (exact, transformation.act(exact, values)))
+    for place in np.ndindex(before.shape):
+        if differs(before[place], after[place]):
+            text = f"pRMS norm, 2 of 3 units, under {transformation.title}: {before[place]} becomes {after[place]}"
+            return Fact(text, mark == "✗", Level.EXACT, negative=True)
     raise Inconclusive(f"pRMS norm under {transformation.title}: neither proved nor refuted")
 
 
@@ -63,12 +68,13 @@ def partial_changes(transformation: Transformation) -> bool:
     "no yes.",
 )
 def table(marks: str = "✓✗✗✓✗✓") -> Evidence:
-    wrong = [t.title for t, mark in zip(tr.PAPER, marks, strict=True) if partial_changes(t) == (mark == "✓")]
-    text = f"pRMS norm (statistics from any k units): {marks.count('✓')} proved, {marks.count('✗')} refuted by numbers"
+    partial = [(partial_invariance(t, mark), mark) for t, mark in zip(tr.PAPER, marks, strict=True)]
+    witnesses = [fact for fact, _ in partial if fact.negative]
     return decide(
         *table_facts({_RMS: marks}),
-        Fact(f"pRMS norm: not as stated under {', '.join(wrong)}" if wrong else text, not wrong, Level.PROVED),
+        *row_facts("pRMS norm (statistics from any k units)", partial),
         needs=[sign_condition(_RMS), eps_condition(_RMS)],
+        also=witnesses if all(fact for fact, _ in partial) else (),
     )
 
 
