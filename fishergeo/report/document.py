@@ -149,8 +149,8 @@ def _claims(results: Results) -> Iterator[Block]:
     counts = {kind: sum(claim["kind"] == kind for claim in claims) for kind in ("holds", "holds if", "refuted")}
     yield Text(
         f"{len(claims)} statements of the literature, each decided by a computation: {counts['holds']} hold, "
-        f"{counts['holds if']} hold under conditions that their source leaves out, {counts['refuted']} do not hold as "
-        f"printed."
+        f"{counts['holds if']} hold under conditions (marked where the source has them), {counts['refuted']} do not "
+        f"hold as printed."
     )
     order = {"refuted": 0, "holds if": 1, "holds": 2}
     claims = sorted(claims, key=lambda claim: order[claim["kind"]])
