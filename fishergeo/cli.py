@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -123,6 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "numpy" not in sys.modules:  # products of this size gain little from threads, and lose much on a busy machine
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what the encoding of the terminal lacks
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         options = parser().parse_args(arguments)
@@ -130,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _terminable(), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # what is not finite is refused by name, or shown as a dash
             options.run(options)
-        sys.stdout.flush()
+        print(end="", flush=True)  # what cannot be written shows here
     except KeyboardInterrupt:
         print("fishergeo: interrupted", file=sys.stderr)
         return _INTERRUPTED

@@ -17,17 +17,30 @@ class InputError(ValueError):
         super().__init__(" ".join(message.split()))  # the repr of an array has several lines
 
 
+def is_finite(value: Any) -> bool:
+    """Whether ``value`` is one finite real number that fits into a float."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+MOST = 10**8  # numbers of one array: 800 MB
+
+
 def check_count(who: str, least: int, **counts: Any) -> None:
-    """Refuse what is not an integer >= ``least``."""
+    """Refuse what is not an integer >= ``least``, or is more than fits into memory."""
     for name, value in counts.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
             raise InputError(f"{who} got {name}={value!r}: give an integer >= {least}")
+        if int(value) > MOST:
+            raise InputError(f"{who} got {name}={value!r}: more than {MOST} do not fit into memory; take fewer")
 
 
 def check_positive(who: str, **numbers: Any) -> None:
     """Refuse what is not a finite number > 0."""
     for name, value in numbers.items():
-        if not isinstance(value, Real) or isinstance(value, bool) or not (math.isfinite(value) and float(value) > 0):
+        if not (is_finite(value) and float(value) > 0):
             raise InputError(f"{who} got {name}={value!r}: give a finite number > 0")
 
 

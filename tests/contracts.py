@@ -36,6 +36,7 @@ def is_refused(act: Any, culprit: str, remedy: str) -> None:
         warnings.simplefilter("error")
         with pytest.raises(fg.InputError) as caught:
             act()
+    assert type(caught.value) is fg.InputError
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 300

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,18 @@ _MARKS = {".npy": b"\x93NUMPY", ".npz": b"PK"}
 _PICKLE = b"\x80"
 
 
-def _open(path: Path) -> Any:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     """What np.load returns, or a complaint that tells what the file is instead."""
     suffix = path.suffix.lower()
     with path.open("rb") as file:
         start = file.read(8)
-    if not start:
-        raise InputError(f"{path} is empty: write it again with numpy.{'save' if suffix == '.npy' else 'savez'}")
-    if start.startswith(_MARKS[suffix]):
-        return _read(path, lambda: np.load(path, allow_pickle=False))
+        file.seek(0)
+        if not start:
+            raise InputError(f"{path} is empty: write it again with numpy.{'save' if suffix == '.npy' else 'savez'}")
+        if start.startswith(_MARKS[suffix]):
+            yield _read(path, lambda: np.load(file, allow_pickle=False))
+            return
     if start.startswith(_PICKLE):
         raise InputError(f"{path} holds Python objects, which are never unpickled: save plain number arrays")
     other = next((f"it is a {other} file" for other, mark in _MARKS.items() if start.startswith(mark)), None)
@@ -49,9 +54,9 @@ def _read(path: Path, act: Any) -> Any:
 
 def read_npy(path: Path, targets: tuple[str | int, ...], drop: tuple[str | int, ...]) -> Data:
     """A matrix (N, D + 1) whose columns are inputs and targets."""
-    matrix = _open(path)
-    if matrix.ndim != 2 or matrix.shape[1] < 2:
-        raise InputError(f"{path} has shape {matrix.shape}: give a matrix (N, D + 1) with a target column")
+    with _opened(path) as matrix:
+        if matrix.ndim != 2 or matrix.shape[1] < 2:
+            raise InputError(f"{path} has shape {matrix.shape}: give a matrix (N, D + 1) with a target column")
     matrix = real(str(path), "the matrix", matrix)
     free, picked = split(str(path), [str(k) for k in range(matrix.shape[1])], targets, drop)
     y = tuple(matrix[:, k] for k in picked)
@@ -65,7 +70,7 @@ def read_npz(path: Path, targets: tuple[str | int, ...], drop: tuple[str | int, 
     wanted = [str(target) for target in targets or ("y",)]
     if len(set(wanted)) < len(wanted) or "X" in wanted:
         raise InputError(f"{path}: the targets {', '.join(wanted)} repeat a name, or name the inputs X; give each once")
-    with _open(path) as archive:
+    with _opened(path) as archive:
         names = list(archive.files)
         for name in ("X", *wanted):
             if name not in names:

@@ -34,6 +34,14 @@ class Data:
     lines: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise InputError(f"Data got name={self.name!r}: give a string that tells where the data come from")
+        for field in ("inputs", "targets"):
+            names = getattr(self, field)
+            if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
+                raise InputError(f"{self.name}: {field}={names!r} are no names of columns: give a tuple of strings")
+        if not isinstance(self.y, tuple | list):
+            raise InputError(f"{self.name}: y is a {type(self.y).__name__}: give a tuple with one array for each target")
         X = real(self.name, "X", self.X, self.lines)
         if X.ndim != 2 or X.shape[1] != len(self.inputs):
             raise InputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,10 @@ _MOST_CLASSES, _FEWEST_ROWS = 64, 3
 
 @dataclass(frozen=True)
 class Problem:
-    """Model-ready data: X (N, D), Y (N, H) in the support of the family, the names of the H units, and what Y is."""
+    """Model-ready data: X (N, D), Y (N, H) in the support of the family, the names of the H units, and what Y is.
+
+    ``lines`` are those of the text file that the rows stand on, as in `Data`.
+    """
 
     name: str
     X: Floats
@@ -28,6 +31,7 @@ class Problem:
     inputs: tuple[str, ...]
     what: str
     source: str = ""
+    lines: tuple[int, ...] | None = None
 
     @property
     def units(self) -> int:
@@ -56,7 +60,7 @@ def prepare(data: Data, family: Family) -> Problem:
     else:
         Y, names, what = _numeric(data, family)
     family.encode(Y, Y.shape)
-    return Problem(data.name, data.X, Y, names, data.inputs, what)
+    return Problem(data.name, data.X, Y, names, data.inputs, what, lines=data.lines)
 
 
 def digits(family: Family) -> Problem:
@@ -77,7 +81,7 @@ def digits(family: Family) -> Problem:
         rows = X.reshape(-1, 8, 8)[:, 4:].sum(axis=2)
         data = Data("digits", X[:, :32], names[:32], tuple(rows.T), tuple(f"ink in row {k}" for k in range(4, 8)))
     problem = prepare(data, family)
-    return Problem(problem.name, problem.X, problem.Y, problem.names, problem.inputs, problem.what, source)
+    return replace(problem, source=source)
 
 
 def _classes(data: Data, family: Family) -> tuple[Floats, tuple[str, ...], str]:

@@ -96,6 +96,15 @@ def equilibrium(optimizer: Optimizer, gradient_norm: float) -> Equilibrium:
         raise InputError(
             f"equilibrium got {optimizer!r}: without weight decay the norm only grows; give weight_decay > 0"
         )
+    try:
+        return _equilibrium(optimizer, eta, decay, float(gradient_norm))
+    except OverflowError:
+        raise InputError(
+            f"equilibrium got gradient_norm={gradient_norm!r}: its powers overflow; use other units"
+        ) from None
+
+
+def _equilibrium(optimizer: SGD | AdamW, eta: float, decay: float, gradient_norm: float) -> Equilibrium:
     pull = eta * decay
     if isinstance(optimizer, SGD):
         alpha = optimizer.momentum
@@ -138,14 +147,20 @@ def random_walk(
     w = source.normal(size=weights)
     w *= start / np.linalg.norm(w)
     norms, turned, memory = np.full(steps + 1, float(start)), np.empty(steps), None
-    for t in range(steps):
-        gradient = source.normal(size=weights)
-        gradient -= w * (w @ gradient / (w @ w))
-        gradient *= gradient_norm / (norms[t] * np.linalg.norm(gradient))
-        change, memory = optimizer.step(w, gradient, memory)
-        turned[t] = angles(w, change)
-        w = w + change
-        norms[t + 1] = np.linalg.norm(w)
+    with np.errstate(all="ignore"):  # an overflow is reported by name
+        for t in range(steps):
+            gradient = source.normal(size=weights)
+            gradient -= w * (w @ gradient / (w @ w))
+            gradient *= gradient_norm / (norms[t] * np.linalg.norm(gradient))
+            change, memory = optimizer.step(w, gradient, memory)
+            turned[t] = angles(w, change)
+            w = w + change
+            norms[t + 1] = np.linalg.norm(w)
+            if not 0 < norms[t + 1] < math.inf:
+                raise InputError(
+                    f"random_walk came to ‖w‖ = {norms[t + 1]} at step {t + 1} with {optimizer!r}, "
+                    f"gradient_norm={gradient_norm!r}, start={start!r}; measure the norms in other units"
+                )
     return Walk(norms, turned)
 
 

@@ -16,7 +16,7 @@ from ..information.matrices import fisher
 from ..model import GLM, Params
 from .descent import check_model
 from .scale import ScaleGroup, scale_group
-from .trajectory import Trajectory
+from .trajectory import Trajectory, axes
 
 
 def norm_identity_defect(run: Trajectory) -> float:
@@ -69,10 +69,14 @@ def effective_step(
         at = Params(rows.reshape(W.shape), p.bias, p.gain)
         return -vectors(model.unravel(model.gradient(at, X, Y), p.units).weight)
 
-    moved = vectors(W) - rate * gradient(W)
+    with np.errstate(over="ignore"):
+        moved = vectors(W) - rate * gradient(W)
+        length = np.linalg.norm(moved, axis=-1, keepdims=True)
+    if not np.isfinite(length).all():
+        raise InputError(f"effective_step got rate={rate!r}: the weights overflow in one step; use a smaller rate")
     slope = gradient(unit)
     slope = slope - unit * (unit * slope).sum(axis=-1, keepdims=True)
-    return EffectiveStep(moved / np.linalg.norm(moved, axis=-1, keepdims=True), unit - rate / norm**2 * slope)
+    return EffectiveStep(moved / length, unit - rate / norm**2 * slope)
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,10 +106,7 @@ class ScalingSlopes:
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the norms over the factors, log-log, on ``ax`` (default: a new figure) and return the axes."""
-        if ax is None:
-            from matplotlib.figure import Figure
-
-            ax = Figure(layout="constrained").add_subplot()
+        ax = axes(ax)
         for name, slope in self.slopes.items():
             if slope is not None:
                 ax.loglog(self.factors, self.norms[name], marker=".", label=f"{name}: slope {round(slope, 2) + 0.0:g}")
@@ -127,8 +128,8 @@ def scaling_slopes(
     try:
         c = np.asarray(factors, dtype=float)
     except (TypeError, ValueError):
-        raise InputError(f"scaling_slopes got factors={factors!r}: give at least three different factors > 0") from None
-    if c.ndim != 1 or len(np.unique(c)) < 3 or not (np.isfinite(c) & (c > 0)).all():
+        c = np.array(np.nan)
+    if c.ndim != 1 or len(np.unique(c)) < 3 or not (np.isfinite(c) & (c > 0)).all() or np.ma.is_masked(factors):
         raise InputError(f"scaling_slopes got factors={factors!r}: a slope needs at least three different factors > 0")
     p = model.linearize(p, X).params
     places = model.unravel(np.arange(p.size), p.units)

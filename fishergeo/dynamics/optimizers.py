@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, is_finite
 from ..families import Floats
 
 
@@ -47,7 +46,7 @@ class SGD:
 
     def __post_init__(self) -> None:
         _check(self)
-        if not (_number(self.momentum) and 0 <= self.momentum < 1):
+        if not (is_finite(self.momentum) and 0 <= self.momentum < 1):
             raise InputError(f"sgd got momentum={self.momentum!r}: give 0 <= momentum < 1; with 1 nothing is forgotten")
 
     def __repr__(self) -> str:
@@ -81,9 +80,9 @@ class AdamW:
     def __post_init__(self) -> None:
         _check(self)
         for name, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
-            if not (_number(beta) and 0 <= beta < 1):
+            if not (is_finite(beta) and 0 <= beta < 1):
                 raise InputError(f"adamw got {name}={beta!r}: an average forgets at a rate 0 <= {name} < 1")
-        if not (_number(self.eps) and self.eps > 0):
+        if not (is_finite(self.eps) and self.eps > 0):
             raise InputError(f"adamw got eps={self.eps!r}: it keeps √v + ε away from 0; give eps > 0")
 
     def __repr__(self) -> str:
@@ -117,19 +116,14 @@ def check_optimizer(who: str, optimizer: Any) -> None:
         raise InputError(f"{who} got optimizer={optimizer!r}: give an optimizer such as fg.sgd(rate=0.1)")
 
 
-def _number(value: Any) -> bool:
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return number and math.isfinite(value)
-
-
 def _check(optimizer: SGD | AdamW) -> None:
     who = "sgd" if isinstance(optimizer, SGD) else "adamw"
     rate, batch, decay = optimizer.rate, optimizer.batch, optimizer.weight_decay
-    if not (_number(rate) and rate > 0):
+    if not (is_finite(rate) and rate > 0):
         raise InputError(f"{who} got rate={rate!r}: a step down the gradient needs a finite rate > 0, e.g. rate=0.1")
     if batch is not None and not (isinstance(batch, int | np.integer) and not isinstance(batch, bool) and batch >= 1):
         raise InputError(f"{who} got batch={batch!r}: give the number of cases a step, or None for all of them")
-    if not (_number(decay) and decay >= 0):
+    if not (is_finite(decay) and decay >= 0):
         raise InputError(f"{who} got weight_decay={decay!r}: weights can only shrink; give a finite weight_decay >= 0")
     if rate * decay >= 1:
         raise InputError(

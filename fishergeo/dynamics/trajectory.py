@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
 from ..families import Floats
 from ..model import GLM, Params
 from .optimizers import Optimizer
@@ -64,16 +65,24 @@ class Trajectory:
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the effective rate of every weight vector on ``ax`` (default: a new figure) and return the axes."""
-        if ax is None:
-            from matplotlib.figure import Figure
-
-            ax = Figure(layout="constrained").add_subplot()
+        ax = axes(ax)
         first, *rest = self.effective_rate.T
         (line,) = ax.plot(first, linewidth=1, label=self.model.normalizer.title)
         for rate in rest:
             ax.plot(rate, linewidth=1, color=line.get_color())
         ax.set(xlabel="step", ylabel="effective learning rate", yscale="log")
         return ax
+
+
+def axes(ax: Any) -> Any:
+    """The Matplotlib axes ``ax``, or those of a new figure for None."""
+    if ax is None:
+        from matplotlib.figure import Figure
+
+        return Figure(layout="constrained").add_subplot()
+    if not hasattr(ax, "plot"):
+        raise InputError(f"plot got ax={ax!r}: give Matplotlib axes, or leave it out for a new figure")
+    return ax
 
 
 def angles(w: Floats, change: Floats) -> Floats:

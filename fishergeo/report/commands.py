@@ -201,6 +201,7 @@ def _document(chosen: Any, given: Any, formulas: list[str]) -> str:
 def decay(options: argparse.Namespace) -> None:
     import numpy as np
 
+    from ..dynamics.optimizers import sgd
     from ..model import GLM
     from .compute import Settings, check, used
     from .names import family, normalizers
@@ -211,8 +212,10 @@ def decay(options: argparse.Namespace) -> None:
         output.check_file(target, (".csv", ".svg", ".png", ".pdf"))
         if target.suffix.lower() != ".csv":
             _need_extras()
-    chosen, data = family(options.family), problem(options)
-    methods = normalizers(options.normalizers, options.eps)
+    if options.rate is not None:
+        sgd(options.rate)  # refuses a bad one before the work
+    methods, chosen = normalizers(options.normalizers, options.eps), family(options.family)
+    data = problem(options)
     settings = Settings(chosen, methods, options.seed, options.steps, options.cases)
     check(data, settings)
     data, _ = used(data, settings)
@@ -261,9 +264,13 @@ def _save_runs(runs: list[Any], path: Path) -> None:
 
 def claims(options: argparse.Namespace) -> None:
     from .. import claims as registry
+    from ..datasets.data import nearest
 
+    for name in options.ids:
+        if name not in registry.REGISTRY:
+            raise InputError(f"unknown statement {name!r}: {nearest(name, registry.REGISTRY)}")
     if options.ids:
-        found = registry.Report(tuple(registry.check(name) for name in options.ids))
+        found = registry.Report(tuple(registry.check(name) for name in dict.fromkeys(options.ids)))
     else:
         with progress(len(registry.REGISTRY)) as tick:
             found = registry.check_all(progress=lambda done, of: tick(f"{done} of {of} statements"))

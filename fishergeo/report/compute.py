@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..axes import Axis
+from ..axes import Axis, Site
+from ..datasets.data import row
 from ..datasets.problems import Problem
-from ..errors import InputError
+from ..errors import MOST, InputError
 from ..families import Family, Floats
 from ..invariance.proof import Verdict
 from ..invariance.table import invariance_table
 from ..model import GLM
 from ..normalizers import ZOO, Normalizer
+from ..standardize import Scale
 from ..transformations import TRANSFORMATIONS
 from .study import block_latex, law, starting_point, study
 
@@ -126,6 +128,8 @@ def check(problem: Problem, settings: Settings) -> None:
     """Raise `InputError` for settings out of range and for a problem too large for dense matrices."""
     if settings.steps < 1:
         raise InputError(f"--steps {settings.steps}: training takes at least one step")
+    if settings.steps > MOST:
+        raise InputError(f"--steps {settings.steps}: more than {MOST} do not fit into memory; take fewer")
     if settings.cases < 3:
         raise InputError(f"--cases {settings.cases}: use at least three cases")
     if settings.seed < 0:
@@ -147,7 +151,7 @@ def check(problem: Problem, settings: Settings) -> None:
 def used(problem: Problem, settings: Settings) -> tuple[Problem, dict[str, Any]]:
     """The problem on at most ``cases`` cases, its inputs divided by one number, and the facts about the data."""
     total = len(problem.X)
-    X, Y = problem.X, problem.Y
+    X, Y, chosen = problem.X, problem.Y, np.arange(total)
     if total > settings.cases:
         chosen = np.sort(np.random.default_rng(settings.seed).choice(total, settings.cases, replace=False))
         X, Y = X[chosen], Y[chosen]
@@ -158,6 +162,13 @@ def used(problem: Problem, settings: Settings) -> tuple[Problem, dict[str, Any]]
     constant = [name for name, column in zip(problem.inputs, X.T, strict=True) if (column == column[0]).all()]
     if len(constant) == X.shape[1]:
         raise InputError(f"{problem.name}: every input column is constant; give columns that vary")
+    for normalizer in settings.normalizers:
+        if (flat := _flat_row(normalizer, X)) is not None:
+            where = f"{row(int(chosen[flat]), problem.lines)} of {problem.name}"
+            same = "equal" if X[flat].any() else "0"
+            raise InputError(
+                f"{normalizer.name}: the inputs in {where} are all {same}, so σ = 0 there; drop that row, or give --eps"
+            )
     data = {
         "name": problem.name,
         "source": problem.source,
@@ -234,10 +245,14 @@ def versions() -> dict[str, str]:
 
 def default_normalizers(names: Sequence[Normalizer], problem: Problem) -> tuple[tuple[Normalizer, ...], str]:
     """Those of ``names`` that are not degenerate at the sizes of ``problem``, and a sentence on those left out."""
-    left = {m: list(_degenerate(m, problem)) for m in names}
-    why = [f"{m.title} needs at least {a[0][2]} {a[0][0].name.lower()}s" for m, a in left.items() if a]
-    note = f"Left out: {'; '.join(why)}." if why else ""
-    return tuple(m for m, short in left.items() if not short), note
+    left = {}
+    for m in names:
+        if short := next(_degenerate(m, problem), None):
+            left[m] = f"needs at least {short[2]} {short[0].name.lower()}s"
+        elif (flat := _flat_row(m, problem.X)) is not None:
+            left[m] = f"cannot divide by σ = 0, for the inputs in {row(flat, problem.lines)} are all equal"
+    note = f"Left out: {'; '.join(f'{m.title} {why}' for m, why in left.items())}." if left else ""
+    return tuple(m for m in names if m not in left), note
 
 
 def _degenerate(normalizer: Normalizer, problem: Problem, cases: int | None = None) -> Iterator[tuple[Axis, int, int]]:
@@ -246,3 +261,14 @@ def _degenerate(normalizer: Normalizer, problem: Problem, cases: int | None = No
     for axis, least in normalizer.minimum().items():
         if sizes.get(axis, least) < least:
             yield axis, sizes[axis], least
+
+
+def _flat_row(normalizer: Normalizer, X: Floats) -> int | None:
+    """The first row of inputs, all 0 or all equal, in which ``normalizer`` would divide by σ = 0."""
+    stages = ((site, stage) for site, stage in normalizer.stages if site is not Site.WEIGHT and stage.over)
+    site, stage = next(stages, (None, None))
+    if stage is None or Axis.SAMPLE in stage.over or stage.scale is Scale.NONE or stage.has_eps:
+        return None
+    level = X[:, :1] if site is Site.INPUTS and stage.center else 0
+    flat = ~(X - level).any(axis=1)
+    return int(np.argmax(flat)) if flat.any() else None
