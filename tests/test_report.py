@@ -184,6 +184,12 @@ def test_what_is_degenerate_is_left_out_of_the_defaults_and_said():
     problem = prepare(data, fg.bernoulli)
     kept, note = default_normalizers((fg.identity, fg.batch_norm, fg.layer_norm), problem)
     assert kept == (fg.identity, fg.batch_norm) and note == "Left out: layer norm needs at least 3 units."
+    inputs = np.vstack([data.X + 1, [[2, 2], [0, 0]]])
+    labels = (np.append(data.y[0], [2, 2]),)
+    problem = prepare(Data("d", inputs, ("a", "b"), labels, ("y",), lines=tuple(range(2, 10))), fg.categorical)
+    kept, note = default_normalizers((fg.batch_norm, fg.layer_norm, fg.layer_norm.with_eps(1e-5)), problem)
+    assert kept == (fg.batch_norm, fg.layer_norm.with_eps(1e-5))
+    assert note == "Left out: layer norm cannot divide by σ = 0, for the inputs in line 9 are all 0."
 
 
 def test_many_cases_are_sampled_with_the_seed(rng):

@@ -56,6 +56,15 @@ def command_line(options: argparse.Namespace) -> str:
     return shlex.join(["fishergeo", *options.arguments])
 
 
+def _target(options: argparse.Namespace, *suffixes: str) -> Path | None:
+    """The file to write, checked before any work; None where nothing is to be saved."""
+    if options.output is None:
+        return None
+    target = Path(options.output)
+    output.check_file(target, suffixes)
+    return target
+
+
 def _need_extras() -> None:
     import importlib.util
 
@@ -119,9 +128,7 @@ def fisher(options: argparse.Namespace) -> None:
     from .names import family, normalizer
     from .study import starting_point, train
 
-    target = None if options.output is None else Path(options.output)
-    if target is not None:
-        output.check_file(target, (".npz", ".csv"))
+    target = _target(options, ".npz", ".csv")
     chosen = family(options.family)
     model = GLM(chosen, normalizer(options.normalizer, options.eps))
     if options.steps < 0:
@@ -167,9 +174,7 @@ def derive(options: argparse.Namespace) -> None:
     from ..symbolic.blocks import fisher_block
     from .names import family, normalizer
 
-    target = None if options.output is None else Path(options.output)
-    if target is not None:
-        output.check_file(target, (".tex",))
+    target = _target(options, ".tex")
     chosen = normalizer(options.normalizer, options.eps)
     parts = PARTS if chosen.has_gain else PARTS[:-1]
     given = None if options.family is None else family(options.family)
@@ -207,11 +212,9 @@ def decay(options: argparse.Namespace) -> None:
     from .names import family, normalizers
     from .study import train
 
-    target = None if options.output is None else Path(options.output)
-    if target is not None:
-        output.check_file(target, (".csv", ".svg", ".png", ".pdf"))
-        if target.suffix.lower() != ".csv":
-            _need_extras()
+    target = _target(options, ".csv", ".svg", ".png", ".pdf")
+    if target is not None and target.suffix.lower() != ".csv":
+        _need_extras()
     if options.rate is not None:
         sgd(options.rate)  # refuses a bad one before the work
     methods, chosen = normalizers(options.normalizers, options.eps), family(options.family)

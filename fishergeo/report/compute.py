@@ -163,11 +163,10 @@ def used(problem: Problem, settings: Settings) -> tuple[Problem, dict[str, Any]]
     if len(constant) == X.shape[1]:
         raise InputError(f"{problem.name}: every input column is constant; give columns that vary")
     for normalizer in settings.normalizers:
-        if (flat := _flat_row(normalizer, X)) is not None:
-            where = f"{row(int(chosen[flat]), problem.lines)} of {problem.name}"
-            same = "equal" if X[flat].any() else "0"
+        if flat := _flat_row(normalizer, X):
+            where = f"{row(int(chosen[flat[0]]), problem.lines)} of {problem.name}"
             raise InputError(
-                f"{normalizer.name}: the inputs in {where} are all {same}, so σ = 0 there; drop that row, or give --eps"
+                f"{normalizer.name}: the inputs in {where} are {flat[1]}, so σ = 0 there; drop that row, or give --eps"
             )
     data = {
         "name": problem.name,
@@ -249,8 +248,8 @@ def default_normalizers(names: Sequence[Normalizer], problem: Problem) -> tuple[
     for m in names:
         if short := next(_degenerate(m, problem), None):
             left[m] = f"needs at least {short[2]} {short[0].name.lower()}s"
-        elif (flat := _flat_row(m, problem.X)) is not None:
-            left[m] = f"cannot divide by σ = 0, for the inputs in {row(flat, problem.lines)} are all equal"
+        elif flat := _flat_row(m, problem.X):
+            left[m] = f"cannot divide by σ = 0, for the inputs in {row(flat[0], problem.lines)} are {flat[1]}"
     note = f"Left out: {'; '.join(f'{m.title} {why}' for m, why in left.items())}." if left else ""
     return tuple(m for m in names if m not in left), note
 
@@ -263,12 +262,15 @@ def _degenerate(normalizer: Normalizer, problem: Problem, cases: int | None = No
             yield axis, sizes[axis], least
 
 
-def _flat_row(normalizer: Normalizer, X: Floats) -> int | None:
-    """The first row of inputs, all 0 or all equal, in which ``normalizer`` would divide by σ = 0."""
+def _flat_row(normalizer: Normalizer, X: Floats) -> tuple[int, str] | None:
+    """The first row of inputs in which ``normalizer`` would divide by σ = 0, and whether they are all 0 or all equal."""
     stages = ((site, stage) for site, stage in normalizer.stages if site is not Site.WEIGHT and stage.over)
     site, stage = next(stages, (None, None))
     if stage is None or Axis.SAMPLE in stage.over or stage.scale is Scale.NONE or stage.has_eps:
         return None
     level = X[:, :1] if site is Site.INPUTS and stage.center else 0
     flat = ~(X - level).any(axis=1)
-    return int(np.argmax(flat)) if flat.any() else None
+    if not flat.any():
+        return None
+    first = int(np.argmax(flat))
+    return first, "all equal" if X[first].any() else "all 0"
