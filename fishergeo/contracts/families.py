@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,41 +12,48 @@ from ..families import Family, Floats
 from .evidence import Broken, small
 
 _DRAWS = 20_000
-_OUTCOMES = 300_000  # the most at which a density is evaluated at once
+_OUTCOMES = 300_000  # the most at which a density is evaluated
 _PROBES = (-1e6, -2.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 7.0, 1e6, np.nan, np.inf, -np.inf)
 
 
-def natural_parameters(family: Family, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    """Random admissible θ: any numbers, or those of ``family.example(rng, shape)`` where only some are admissible.
+def natural_parameters(family: Family, rng: np.random.Generator, cases: int, units: int = 3) -> Floats:
+    """Random admissible θ (cases, H), with H = ``units`` unless the family fixes it.
 
-    Raises `Broken` where the family's mean or hessian is not finite there.
+    They are any numbers, or ``family.example(rng, shape)`` where only some are admissible.  Raises `Broken` where mean or
+    variance are not finite.
     """
+    shape = (cases, getattr(family, "units", None) or units)
     example = getattr(family, "example", None)
     theta = rng.normal(size=shape) if example is None else example(rng, shape)
     with np.errstate(all="ignore"):
-        finite = np.isfinite(family.mean(theta)).all() and (family.hessian(theta).d > 0).all()
-    if not finite:
-        raise Broken(f"{family.name} has no finite mean and positive variance at every θ: give admissible examples")
+        fine = np.isfinite(family.mean(theta)).all() and (family.hessian(theta).d > 0).all()
+    if not fine:
+        raise Broken(f"{family.name} has no finite mean and positive variance at θ = {theta[0]}: restrict its domain")
     return theta
+
+
+def is_joint(family: Family) -> bool:
+    """Whether the outputs of a case are dependent, so that its cumulant is one number."""
+    return bool(getattr(family, "joint", family.coupled))
 
 
 def mean_is_the_derivative(family: Family, rng: np.random.Generator) -> str:
     """mean and covariance are the derivatives of the cumulant"""
-    theta, step = natural_parameters(family, rng, (5, 4)), 1e-5
+    theta = natural_parameters(family, rng, 5, 4)
     mean, hessian = family.mean(theta), family.hessian(theta).dense()
     worst = 0.0
-    for k, e in enumerate(np.eye(4)):
-        slope = (family.cumulant_value(theta + step * e) - family.cumulant_value(theta - step * e)) / (2 * step)
-        worst = max(worst, float(np.abs((slope if family.coupled else slope[:, k]) - mean[:, k]).max()))
-        curve = (family.mean(theta + step * e) - family.mean(theta - step * e)) / (2 * step)
-        worst = max(worst, float(np.abs(curve - hessian[:, :, k]).max()))
+    for k, e in enumerate(np.eye(theta.shape[-1])):
+        slope = _slope(family.cumulant_value, theta, e)
+        worst = max(worst, float(np.abs((slope if is_joint(family) else slope[:, k]) - mean[:, k]).max()))
+        worst = max(worst, float(np.abs(_slope(family.mean, theta, e) - hessian[:, :, k]).max()))
     return small(worst, float(np.abs(hessian).max()), 1e-8, "against central differences")
 
 
 def root_squares_to_the_hessian(family: Family, rng: np.random.Generator) -> str:
     """the root B of η'' satisfies BᵀB = η''"""
-    hessian = family.hessian(natural_parameters(family, rng, (5, 4)))
-    B = np.stack([hessian.root(np.broadcast_to(e, (5, 4))) for e in np.eye(4)], axis=-1)
+    theta = natural_parameters(family, rng, 5, 4)
+    hessian = family.hessian(theta)
+    B = np.stack([hessian.root(np.broadcast_to(e, theta.shape)) for e in np.eye(theta.shape[-1])], axis=-1)
     truth = hessian.dense()
     return small(np.abs(np.swapaxes(B, 1, 2) @ B - truth).max(), np.abs(truth).max(), 1e-13, "BᵀB - η''")
 
@@ -54,8 +62,10 @@ def density_is_normalized(family: Family, rng: np.random.Generator) -> str:
     """the density sums or integrates to 1 over the support, whatever φ"""
     worst, cases = 0.0, 0
     for phi in _dispersions(family):
-        for theta in natural_parameters(family, rng, (3, 3 if family.coupled else 1)):
-            total = (_integral if _is_continuous(family, theta, phi, rng) else _sum)(family, theta, phi)
+        for theta in _typical(family, rng, 3, 3 if is_joint(family) else 1):
+            draws = family.draw(np.repeat(family.mean(theta[None]), 500, axis=0), phi, rng)
+            is_continuous = family.support.contains(draws + 0.01 * rng.random(draws.shape)).all()  # or only some numbers
+            total = _integral(family, theta, phi) if is_continuous else _sum(family, theta, phi, draws)
             if not abs(total - 1) <= 1e-9:
                 raise Broken(f"the density sums to {total:.10g} over {family.support.text} at θ = {theta}, φ = {phi:g}")
             worst, cases = max(worst, abs(total - 1)), cases + 1
@@ -65,7 +75,7 @@ def density_is_normalized(family: Family, rng: np.random.Generator) -> str:
 def support_is_kept(family: Family, rng: np.random.Generator) -> str:
     """samples lie in the support, and what lies outside is refused"""
     for phi in _dispersions(family):
-        mean = family.mean(natural_parameters(family, rng, (500, 3)))
+        mean = family.mean(natural_parameters(family, rng, 500))
         y = family.draw(mean, phi, rng)
         outside = ~family.support.contains(y)
         if outside.any():
@@ -73,7 +83,7 @@ def support_is_kept(family: Family, rng: np.random.Generator) -> str:
         if not np.array_equal(family.encode(y, y.shape), y):
             raise Broken("encode changes samples")
     refused = 0
-    for place, value in itertools.product(range(3), _PROBES):
+    for place, value in itertools.product(range(y.shape[-1]), _PROBES):
         row = y[:1].copy()
         row[0, place] = value
         inside = bool(np.isfinite(value)) and bool(family.support.contains(row).all())
@@ -92,7 +102,7 @@ def samples_have_the_moments(family: Family, rng: np.random.Generator) -> str:
     """samples have mean η' and covariance φ η'', whatever φ"""
     worst = 0.0
     for phi in _dispersions(family):
-        theta = natural_parameters(family, rng, (1, 3))
+        theta = _typical(family, rng, 1)
         mean, covariance = family.mean(theta)[0], phi * family.hessian(theta).dense()[0]
         c = family.draw(np.repeat(mean[None], _DRAWS, axis=0), phi, rng) - mean
         worst = max(worst, _standard_errors(c, 0), _standard_errors(c[:, :, None] * c[:, None, :], covariance))
@@ -120,10 +130,18 @@ def _standard_errors(samples: Floats, expected: Floats | float) -> float:
     return float((np.abs(samples.mean(axis=0) - expected) / np.maximum(error, 1e-12)).max())
 
 
-def _is_continuous(family: Family, theta: Floats, phi: float, rng: np.random.Generator) -> bool:
-    """Whether outcomes can be moved a little, by an irrational amount."""
-    y = family.draw(np.repeat(family.mean(theta[None]), 50, axis=0), phi, rng)
-    return bool(family.support.contains(y + 0.01 * rng.random(y.shape)).all())
+def _typical(family: Family, rng: np.random.Generator, cases: int, units: int = 3) -> Floats:
+    """θ (cases, H) that are neither rare nor alike: quantiles of the admissible ones, between a fifth and four fifths."""
+    theta = natural_parameters(family, rng, 100, units)
+    H = theta.shape[-1]
+    levels = np.linspace(0.2, 0.8, max(cases, H))
+    return np.stack([[np.quantile(theta[:, h], np.roll(levels, n)[h]) for h in range(H)] for n in range(cases)])
+
+
+def _slope(f: Callable[[Floats], Floats], theta: Floats, e: Floats, step: float = 1e-4) -> Floats:
+    """The derivative of f along e, by central differences of fourth order."""
+    near, far = f(theta + step * e) - f(theta - step * e), f(theta + 2 * step * e) - f(theta - 2 * step * e)
+    return (8 * near - far) / (12 * step)
 
 
 def _density(family: Family, y: Floats, theta: Floats, phi: float) -> Floats:
@@ -140,31 +158,37 @@ def _grid(axis: Floats, dimensions: int) -> Floats:
     return np.stack(np.meshgrid(*[axis] * dimensions, indexing="ij"), axis=-1).reshape(-1, dimensions)
 
 
-def _sum(family: Family, theta: Floats, phi: float) -> float:
-    """Σ_y p(y) over the integers in the support, up to where the rest is below 1e-13."""
-    end = 4 + 2 * int(np.abs(family.mean(theta[None])).max())
-    while (2 * end) ** len(theta) <= _OUTCOMES:
-        y = _grid(np.arange(-end, end + 1.0), len(theta))
+def _sum(family: Family, theta: Floats, phi: float, draws: Floats) -> float:
+    """Σ_y p(y) over the integers in the support: a box around samples, widened until its outer half adds nothing."""
+    lower, upper = np.floor(draws.min()), np.ceil(draws.max())
+    more = 2
+    while (upper - lower + 2 * more + 1) ** len(theta) <= _OUTCOMES:
+        y = _grid(np.arange(lower - more, upper + more + 1), len(theta))
         p = _density(family, y, theta, phi)
-        rest, total = p[np.abs(y).max(axis=-1) > end / 2].sum(), float(p.sum())
-        if total > 0 and not rest > 1e-13:
-            return total
-        end *= 2
+        outer = ((y < lower - more / 2) | (y > upper + more / 2)).any(axis=-1)
+        if not p[outer].sum() > 1e-13:
+            return float(p.sum())
+        more *= 2
     raise Broken(f"the density does not die out on the integers in {family.support.text} at θ = {theta}")
 
 
 def _integral(family: Family, theta: Floats, phi: float) -> float:
-    """∫ p(y) dy over the real line or its positive half, by the trapezoidal rule in double-exponential variables."""
+    """∫ p(y) dy over the real line or its positive half, by trapezoidal rules that double their digits with the nodes."""
     outputs, mean = len(theta), family.mean(theta[None])[0]
-    number = min(2001, int(_OUTCOMES ** (1 / outputs)))
+    center, root = mean, np.linalg.cholesky(phi * family.hessian(theta[None]).dense()[0])
     if not family.support.contains(-np.abs(mean[None]) - 1).any():  # positive outcomes
-        t = np.linspace(-5, 3, number)
-        u, du = np.exp(np.pi / 2 * np.sinh(t)), np.pi / 2 * np.cosh(t) * np.exp(np.pi / 2 * np.sinh(t))
+        t = np.linspace(-5, 3, 2001)
+        u = np.exp(np.pi / 2 * np.sinh(t))
+        du = np.pi / 2 * np.cosh(t) * u
         center, root = np.zeros(outputs), np.diag(mean)
-    else:
-        t = np.linspace(-4, 4, number)
+    elif outputs == 1:
+        t = np.linspace(-5, 5, 2001)
         u, du = np.sinh(t), np.cosh(t)
-        center, root = mean, np.linalg.cholesky(phi * family.hessian(theta[None]).dense()[0])
+    else:  # tails as those of a Gaussian
+        t = np.linspace(-8, 8, 21)
+        u, du = t, np.ones(len(t))
+    if len(t) ** outputs > _OUTCOMES:
+        raise Broken(f"the density of {outputs} dependent outputs takes too many nodes; try fewer outputs")
     weight = _grid(du * (t[1] - t[0]), outputs).prod(axis=-1) * np.linalg.det(root)
     with np.errstate(under="ignore"):
         return float((weight * _density(family, center + _grid(u, outputs) @ root.T, theta, phi)).sum())
