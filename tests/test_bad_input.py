@@ -120,7 +120,7 @@ CASES = {
     "a model of no units": (lambda: model().init(inputs=4, units=0), "units=0", "at least 1"),
     # --- sizes at which a normalizer degenerates
     "layer norm of two units": (lambda: natural(fg.layer_norm, units=2), "layer_norm got H=2", "use H >= 3"),
-    "layer norm of one unit": (lambda: natural(fg.layer_norm, units=1), "layer_norm got H=1", "use H >= 3"),
+    "layer norm of one unit": (lambda: natural(fg.layer_norm, units=1), "H=1: one number is its own mean", "use H >= 3"),
     "RMS norm of one unit": (lambda: natural(fg.rms_norm, units=1), "rms_norm got H=1", "use H >= 2"),
     "batch norm of two cases": (lambda: natural(X=X[:2]), "batch_norm got N=2", "use N >= 3"),
     "batch norm of one case": (lambda: natural(X=X[:1]), "batch_norm got N=1", "use N >= 3"),

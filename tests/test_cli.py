@@ -37,6 +37,7 @@ def folder(tmp_path, monkeypatch):
         (tmp_path / name).write_text(text)
     (tmp_path / "folder.csv").mkdir()
     os.mkfifo(tmp_path / "fifo.csv")
+    (tmp_path / "link").symlink_to("mine")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -91,6 +92,7 @@ BAD = [
     ("report --data= --target k", "path='': give the name of a .csv, .npy or .npz file"),
     ("report --data text.npy --target 0", "text.npy is not a readable .npy file: it does not start like one"),
     ("report -o .", "the output '.' has no name"),
+    ("report -o link", "link is a link: name the folder itself (-o)"),
     ("report -o file/report", "file is a file, not a folder: choose another output (-o)"),
     ("report -o /proc/report", "nothing can be written to the folder /proc (no such file or directory)"),
     ("report -o file", "file is a file: choose another name"),

@@ -20,6 +20,8 @@ RESULTS = "results.json"
 def check_folder(target: Path) -> None:
     """Raise `InputError` unless ``target`` may be (re)placed: it is new, empty, or a report and nothing else."""
     _check_parent(target)
+    if target.is_symlink():
+        raise InputError(f"{target} is a link: name the folder itself (-o)")
     if not target.exists():
         return
     if not target.is_dir():
