@@ -10,7 +10,10 @@ __version__ = "0.1.0"
 _MODULES = {
     "axes": "Axis Site",
     "errors": "InputError",
-    "standardize": "Standardize Frozen Scale",
+    "cells": "First",
+    "standardize": "Standardize Scale",
+    "frozen": "Frozen",
+    "spectral": "Spectral",
     "normalizers": (
         "Normalizer compose identity batch_norm mean_only_batch_norm frozen_batch_norm layer_norm rms_norm weight_norm "
         "weight_standardization centered_weight_norm weight_norm_mean_only_batch_norm input_standardization "

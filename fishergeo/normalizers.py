@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,16 +12,22 @@ from typing import Any
 import numpy as np
 
 from .axes import Axis, Site
+from .cells import Array
 from .errors import InputError
-from .standardize import Array, Frozen, Scale, Stage, Standardize, Standardized, check_eps
+from .frozen import Frozen
+from .spectral import Spectral, SpectrallyScaled
+from .standardize import Scale, Standardize, Standardized, check_eps
+
+Stage = Standardize | Frozen | Spectral
+Done = Standardized | SpectrallyScaled
 
 
 @dataclass(frozen=True)
 class Normalizer:
     """A normalization of a GLM: stages for the inputs X, the weights W and the summed inputs A = X̂ Ŵᵀ.
 
-    Each of ``inputs``, ``weight`` and ``summed`` is a stage (`Standardize` or `Frozen`), a tuple of stages applied in
-    turn, or empty.  Raises `InputError` for an axis that the site does not have.
+    Each of ``inputs``, ``weight`` and ``summed`` is a stage (`Standardize`, `Frozen` or `Spectral`), a tuple of stages
+    applied in turn, or empty.  Raises `InputError` for an axis that the site does not have.
     """
 
     name: str
@@ -42,6 +49,8 @@ class Normalizer:
                     raise InputError(f"{self.name}: {field}={stage!r} is not a stage; use fg.Standardize(axis, ...)")
                 if isinstance(stage, Frozen) and site is not Site.SUMMED:
                     raise InputError(f"{self.name}: frozen statistics belong to the summed inputs, not to {field}")
+                if isinstance(stage, Spectral) and site is not Site.WEIGHT:
+                    raise InputError(f"{self.name}: a largest singular value is of the weights, not of {field}")
                 if not stage.over <= site.axes:
                     wrong = ", ".join(sorted(axis.name for axis in stage.over - site.axes))
                     right = ", ".join(axis.name for axis in site.layout(3))
@@ -91,14 +100,40 @@ class Normalizer:
         check_eps(eps, self.name)
         return self.map_stages(lambda stage: stage.with_eps(eps, inside) if isinstance(stage, Standardize) else stage)
 
+    @property
+    def tells_positions_apart(self) -> bool:
+        """Whether positions are neither more cases (cells have both axes or none) nor apart (no cell has positions)."""
+        return any(Axis.POSITION in stage.over for _, stage in self.stages) and not self.flattens
+
+    @property
+    def flattens(self) -> bool:
+        """Whether inputs (N, S, D) are normalized as inputs (NS, D) are."""
+        return all(len(stage.over & {Axis.SAMPLE, Axis.POSITION}) != 1 for _, stage in self.stages)
+
+    @property
+    def units(self) -> int | None:
+        """The number of units that frozen statistics are for; None when any number will do."""
+        return next((units for s in self.summed if (units := getattr(s, "units", None)) is not None), None)
+
+    def multiples(self) -> dict[Axis, int]:
+        """What the size of each axis must be a multiple of, for its groups."""
+        out = dict.fromkeys(Axis, 1)
+        for _, stage in self.stages:
+            for axis, parts in getattr(stage, "groups", ()):
+                out[axis] = math.lcm(out[axis], parts)
+        return out
+
     def minimum(self) -> dict[Axis, int]:
         """The smallest size of each axis at which no stage is degenerate, positions aside."""
-        sizes = dict.fromkeys(Axis, 1)
+        sizes = self.multiples()
         for _, stage in self.stages:
-            if stage.over:
-                axis = min(stage.over, key=lambda axis: (axis is Axis.POSITION, axis.name))
-                sizes[axis] = max(sizes[axis], stage.minimum)
-        return sizes
+            if isinstance(stage, Standardize):
+                axis = _widest(stage.over)
+                least = stage.minimum * dict(stage.groups).get(axis, 1)
+                if stage.first is not None:
+                    least = next(size for size in itertools.count(1) if stage.first.of(size) >= least)
+                sizes[axis] = max(sizes[axis], least)
+        return {axis: -(-size // every) * every for (axis, size), every in zip(sizes.items(), self.multiples().values())}
 
     def __call__(self, X: Array, W: Array, shift: Array | None = None) -> Normalized:
         """Run the stages on inputs ``X`` and weights ``W``; ``shift`` is added to the summed inputs A."""
@@ -110,8 +145,8 @@ class Normalizer:
             A = A + shift
         return Normalized(inputs, weight, self._site(Site.SUMMED, self.summed, A), Xhat, What, A)
 
-    def _site(self, site: Site, stages: tuple[Stage, ...], t: Array) -> tuple[Standardized, ...]:
-        done: list[Standardized] = []
+    def _site(self, site: Site, stages: tuple[Stage, ...], t: Array) -> tuple[Done, ...]:
+        done: list[Done] = []
         layout = site.layout(len(t.shape))
         for stage in stages:
             self._check_size(site, stage, layout, t.shape)
@@ -123,38 +158,53 @@ class Normalizer:
         sizes = {axis: size for axis, size in zip(layout, shape, strict=True) if axis in stage.over}
         if stage.over and not sizes:
             raise InputError(f"{self.name} standardizes along positions but X is (N, D); give X as (N, S, D)")
-        if not all(isinstance(size, int) for size in sizes.values()):
+        if not isinstance(stage, Standardize) or not all(isinstance(size, int) for size in sizes.values()):
             return  # index notation: the size is a symbol
-        if stage.over and math.prod(sizes.values()) < stage.minimum:
-            got = ", ".join(f"{axis.value.upper()}={size}" for axis, size in sizes.items())
+        got = ", ".join(f"{axis.value.upper()}={size}" for axis, size in sizes.items())
+        for axis, parts in stage.groups:
+            if axis in sizes and sizes[axis] % parts:
+                letter = axis.value.upper()
+                raise InputError(
+                    f"{self.name} got {letter}={sizes[axis]}: {parts} equal groups need {letter} divisible by it"
+                )
+        count = math.prod(sizes.values()) // math.prod(parts for axis, parts in stage.groups if axis in sizes)
+        if stage.first is not None:
+            count = stage.first.of(count)
+        if count < stage.minimum:
             if stage.minimum == 1:
                 why = "an empty cell has no moments"
             elif stage.minimum == 2:
                 why = "one number leaves nothing, or only its sign"
-            elif math.prod(sizes.values()) == 2:
+            elif count == 2:
                 why = "standardizing two numbers leaves only a sign, so every weight block is 0"
             else:
                 why = "one number is its own mean, so centering leaves 0 and σ = 0"
-            (axis, *_) = sizes
-            raise InputError(f"{self.name} got {got}: {why}; use {axis.value.upper()} >= {stage.minimum} or eps > 0")
+            axis = _widest(sizes)
+            least = self.minimum()[axis]
+            raise InputError(f"{self.name} got {got}: {why}; use {axis.value.upper()} >= {least} or eps > 0")
 
 
-def _last(stages: tuple[Standardized, ...], t: Array) -> Array:
+def _widest(axes: Iterable[Axis]) -> Axis:
+    """The axis of a cell that is enlarged where the cell is too small: positions last."""
+    return min(axes, key=lambda axis: (axis is Axis.POSITION, axis.name))
+
+
+def _last(stages: tuple[Done, ...], t: Array) -> Array:
     return stages[-1].value if stages else t
 
 
 def _cases(X: Array) -> Array:
-    """X with its positions laid out as cases, (N S, D)."""
-    return X.reshape(-1, X.shape[-1]) if len(X.shape) == 3 else X
+    """X with its positions laid out as cases, (N S, D); an index-notation array contracts any number of axes."""
+    return X.reshape(-1, X.shape[-1]) if isinstance(X, np.ndarray) and X.ndim == 3 else X
 
 
 @dataclass(frozen=True)
 class Normalized:
     """A normalizer evaluated at (X, W): the stages with their moments, and the Jacobian of Â with respect to W."""
 
-    inputs: tuple[Standardized, ...]
-    weight: tuple[Standardized, ...]
-    summed: tuple[Standardized, ...]
+    inputs: tuple[Done, ...]
+    weight: tuple[Done, ...]
+    summed: tuple[Done, ...]
     Xhat: Array
     What: Array
     A: Array
@@ -183,7 +233,7 @@ class Normalized:
         for stage in self.weight:
             dW = stage.tangent(dW)
         dA = _cases(self._inputs) @ dW.swapaxes(-1, -2)
-        if len(self.Xhat.shape) == 3:
+        if isinstance(dA, np.ndarray) and self.A.ndim == 3:
             dA = dA.reshape(*dW.shape[:-2], *self.A.shape)
         for stage in self.summed:
             dA = stage.tangent(dA)
@@ -192,12 +242,12 @@ class Normalized:
     def vjp(self, dA: Array) -> Array:
         """The gradient with respect to W (..., H, D) for a cotangent dA (..., N, H) of Â."""
         for stage in reversed(self.summed):
-            dA = stage.tangent(dA)
-        if len(self.Xhat.shape) == 3:
+            dA = stage.adjoint(dA)
+        if isinstance(dA, np.ndarray) and self.A.ndim == 3:
             dA = dA.reshape(*dA.shape[:-3], -1, dA.shape[-1])
         dW = dA.swapaxes(-1, -2) @ _cases(self._inputs)
         for stage in reversed(self.weight):
-            dW = stage.tangent(dW)
+            dW = stage.adjoint(dW)
         return dW
 
 

@@ -19,7 +19,9 @@ ROOT = Path(fg.__file__).parent
 LAYERS = (
     "errors",
     "axes special levels",
+    "cells",
     "standardize",
+    "frozen spectral",
     "normalizers families transformations",
     "model datasets",
     "symbolic",

@@ -205,8 +205,11 @@ def test_unfitting_requests_are_refused(X: np.ndarray, rng: np.random.Generator)
     with pytest.raises(fg.InputError, match="this block is of batch_norm and poisson"):
         block.lambdify()(model, p, X)
     model, p = model_at(fg.batch_norm, fg.poisson, rng)
-    with pytest.raises(fg.InputError, match=r"written for inputs \(N, D\)"):
-        block.lambdify()(model, p, np.stack([X, X + rng.normal(size=X.shape)], axis=1))
+    each = fg.Normalizer("each_position_by_itself", summed=fg.Standardize(fg.Axis.SAMPLE))
+    model, p = model_at(each, fg.poisson, rng)
+    with pytest.raises(fg.InputError, match="give one position at a time"):
+        fg.fisher_block(each, "bias", "bias").lambdify()(model, p, np.stack([X, X + rng.normal(size=X.shape)], axis=1))
+    model, p = model_at(fg.batch_norm, fg.poisson, rng)
     with pytest.raises(fg.InputError, match="symbol alpha"):
         block.subs(GAIN.expr.subs(h, I), sympy.Symbol("alpha")).lambdify()(model, p, X)
     with pytest.raises(fg.InputError, match="needs a gain"):

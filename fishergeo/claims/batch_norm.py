@@ -100,7 +100,7 @@ def backpropagation(weight: Any = Fraction(-1, 2)) -> Evidence:
     r"\mathrm{BN}(Wu)}{\partial W}$.",
 )
 def scaling(normalizer: Normalizer = _BN) -> Evidence:
-    from ..invariance.proof import Run
+    from ..invariance.chain import Run
 
     U, V = symbols("u", Site.INPUTS), symbols("v", Site.WEIGHT)
 

@@ -105,7 +105,7 @@ def _bound(start: Any, inner: Any, square: Any, sign: int = 1) -> Any:
 def initialization(sign: int = 1) -> Evidence:
     import sympy
 
-    from ..invariance.proof import Run
+    from ..invariance.chain import Run
 
     w, b, g = symbols("w", Site.WEIGHT), *(symbols(name, Site.SUMMED, Axis.UNIT) for name in "bg")
     scaled, flipped = (Run.of(_BN, change) for change in (tr.weight_vector_rescaling, tr.sign_flip))

@@ -43,7 +43,7 @@ def table_1(table: Mapping[Normalizer, str] = TABLE) -> Evidence:
 def dataset_rescaling(methods: tuple[Normalizer, ...] = (_BN, _WN, _LN)) -> Evidence:
     import sympy
 
-    from ..invariance.proof import Run
+    from ..invariance.chain import Run
 
     run = Run.of(_WN, tr.dataset_rescaling)
     scaled = run.after.value - run.before.value * sympy.Symbol("delta", positive=True)
@@ -70,7 +70,7 @@ def dataset_rescaling(methods: tuple[Normalizer, ...] = (_BN, _WN, _LN)) -> Evid
 def sign(methods: tuple[Normalizer, ...] = (_BN, _WN, _LN)) -> Evidence:
     import sympy
 
-    from ..invariance.proof import Run
+    from ..invariance.chain import Run
 
     runs = [Run.of(method, tr.sign_flip) for method in methods]
     delta, scaled = sympy.Symbol("delta", positive=True), []

@@ -83,7 +83,7 @@ def half(factor: Any = Fraction(1, 2)) -> Evidence:
     "weight vector with a large norm.",
 )
 def orientation(exponent: int = -2) -> Evidence:
-    from ..invariance.proof import Run
+    from ..invariance.chain import Run
     from ..invariance.scaling import fisher_scaling
 
     facts, power = [], Fraction(2) ** exponent

@@ -43,7 +43,7 @@ def along_weights(*methods: Normalizer) -> list[Any]:
 def homogeneity(degree: int = 0) -> Evidence:
     import sympy
 
-    from ..invariance.proof import Run
+    from ..invariance.chain import Run
 
     w, c = sympy.symbols("w1:4", positive=True), sympy.Symbol("c", positive=True)
     # the statement involves two derivatives at one point, where those of a quadratic in the ratios are arbitrary
@@ -88,7 +88,7 @@ def effective_rate(power: int = 2) -> Evidence:
     import sympy
 
     from ..dynamics.laws import effective_step
-    from ..invariance.proof import Run
+    from ..invariance.chain import Run
 
     u, delta = symbols("u", Site.WEIGHT), sympy.Symbol("delta", positive=True)
     moving, t = path(_WN, u * -1)

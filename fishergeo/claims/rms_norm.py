@@ -91,7 +91,7 @@ def table(marks: str = "✓✗✗✓✗✓") -> Evidence:
 def gradients(normalizer: Normalizer = _RMS) -> Evidence:
     import sympy
 
-    from ..invariance.proof import Run
+    from ..invariance.chain import Run
     from ..symbolic.sums import INDEX, SIZE, J
 
     run = generic_run(_RMS)

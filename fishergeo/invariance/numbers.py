@@ -6,27 +6,37 @@ from typing import Any
 
 import numpy as np
 
-from ..axes import Axis
+from ..axes import Axis, Site
 from ..families import Floats
 from ..normalizers import Normalizer
-from ..transformations import Parameter
+from ..transformations import Parameter, Transformation
 
 
 def example(normalizer: Normalizer, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Generic inputs X and weights W, all sizes different and above the normalizer's minimum."""
-    least = normalizer.minimum()
-    units = next((u for s in normalizer.summed if (u := getattr(s, "units", None)) is not None), None)
-    H = units or max(3, least[Axis.UNIT])
-    D = max(4, least[Axis.INPUT], H + 1)
-    N = max(6 * D, least[Axis.SAMPLE])
-    X = rng.normal(size=(N, D)) + 0.3
+    least, multiple = normalizer.minimum(), normalizer.multiples()
+
+    def size(axis: Axis, wanted: int) -> int:
+        return -(-max(wanted, least[axis]) // multiple[axis]) * multiple[axis]
+
+    H = normalizer.units or size(Axis.UNIT, 3)
+    D = size(Axis.INPUT, max(4, H + 1))
+    N = size(Axis.SAMPLE, 6 * D)
+    positions = (size(Axis.POSITION, 5),) if normalizer.tells_positions_apart else ()
+    X = rng.normal(size=(N, *positions, D)) + 0.3
     return X, rng.normal(size=(H, D))
+
+
+def with_positions(normalizer: Normalizer, transformation: Transformation) -> bool:
+    """Whether a cell or a parameter distinguishes positions from cases; otherwise positions are more cases."""
+    return normalizer.tells_positions_apart or any(Axis.POSITION in p.axes for p in transformation.parameters)
 
 
 def shape_of(parameter: Parameter, X: Floats, W: Floats) -> tuple[int, ...]:
     """The shape in which a parameter broadcasts against its site."""
-    sizes = {Axis.SAMPLE: len(X), Axis.UNIT: len(W), Axis.INPUT: X.shape[1]}
-    return tuple(sizes[axis] if axis in parameter.axes else 1 for axis in parameter.site.layout(2))
+    layout = parameter.site.layout(X.ndim)
+    sizes = {Axis.UNIT: len(W), **dict(zip(Site.INPUTS.layout(X.ndim), X.shape, strict=True))}
+    return tuple(sizes[axis] if axis in parameter.axes else 1 for axis in layout)
 
 
 def random_value(parameter: Parameter, X: Floats, W: Floats, rng: np.random.Generator) -> Any:
@@ -34,6 +44,6 @@ def random_value(parameter: Parameter, X: Floats, W: Floats, rng: np.random.Gene
     if parameter.symbol == "pi":
         return rng.permutation(len(W))
     if parameter.symbol == "Q":
-        return np.linalg.qr(rng.normal(size=(X.shape[1], X.shape[1])))[0]
+        return np.linalg.qr(rng.normal(size=(X.shape[-1], X.shape[-1])))[0]
     shape = shape_of(parameter, X, W)
     return rng.uniform(0.5, 2.0, shape) if parameter.positive else rng.normal(size=shape)

@@ -9,8 +9,12 @@ from typing import Any
 import sympy
 
 from ..axes import Axis
-from ..normalizers import Normalizer
-from ..standardize import Scale, Stage, Standardize, Standardized
+from ..cells import Cells
+from ..frozen import Frozen
+from ..normalizers import Normalizer, Stage
+from ..spectral import Spectral
+from ..standardize import Scale, Standardize, Standardized
+from ..symbolic.groups import GROUP
 from ..symbolic.indexed import IndexArray
 
 
@@ -19,17 +23,24 @@ class AnySigma(Standardize):
 
     symbol: str
 
-    def __init__(self, stage: Standardize, symbol: str) -> None:
-        super().__init__(stage.over, center=stage.center, scale=stage.scale, eps=stage.eps, eps_inside=stage.eps_inside)
+    def __init__(self, stage: Standardize | Spectral, symbol: str) -> None:
+        super().__init__(stage.over, center=stage.center, scale=stage.scale, groups=stage.groups, first=stage.first)
         object.__setattr__(self, "symbol", symbol)
 
     def __call__(self, t: Any, layout: tuple[Axis, ...], who: str = "AnySigma") -> Standardized:
-        centered = Standardize(self.over, scale=Scale.NONE)(t, layout, who) if self.center else None
+        plain = Standardize(self.over, scale=Scale.NONE, groups=self.groups, first=self.first)
+        centered = plain(t, layout, who) if self.center else None
         mean, c = (None, t) if centered is None else (centered.mean, centered.value)
-        indices = tuple(None if axis in self.over else index for axis, index in zip(layout, c.indices, strict=True))
-        free = tuple(index for index in indices if index is not None)
+        grouped = dict(self.groups)
+        indices, free = [], []
+        for axis, index in zip(layout, c.indices, strict=True):
+            kept = axis not in self.over or axis in grouped
+            indices.append(index if kept else None)
+            if kept and index is not None:
+                free.append(GROUP(index, grouped[axis]) if axis in grouped else index)
         name = sympy.IndexedBase(self.symbol, positive=True)[free] if free else sympy.Symbol(self.symbol, positive=True)
-        return Standardized(c / IndexArray(name, indices), mean, IndexArray(name, indices), (), 1, 1, 1)
+        sigma = IndexArray(name, tuple(indices))
+        return Standardized(c / sigma, mean, sigma, Cells((), 1))
 
 
 LETTERS = ("rho", "theta", "phi", "kappa")  # each has a variant form, for the σ after the transformation
@@ -41,6 +52,6 @@ def with_any_sigma(normalizer: Normalizer, chosen: Sequence[int], variant: str =
 
     def stage(s: Stage) -> Stage:
         k = next(number)
-        return AnySigma(s, variant + LETTERS[chosen.index(k)]) if k in chosen and isinstance(s, Standardize) else s
+        return s if k not in chosen or isinstance(s, Frozen) else AnySigma(s, variant + LETTERS[chosen.index(k)])
 
     return normalizer.map_stages(stage)

@@ -21,8 +21,9 @@ from ..symbolic.indexed import generic
 from ..symbolic.latex import latex
 from ..symbolic.sums import INDEX, I, J, is_zero
 from ..transformations import Permute, Rescale, Rotate, State, Transformation
+from .chain import Run, parameter_values
 from .numbers import example, random_value
-from .proof import Run, Verdict, parameter_values, prove
+from .proof import Verdict, prove
 
 BLOCKS = ("ww", "wb", "wg", "bb", "bg", "gg")
 

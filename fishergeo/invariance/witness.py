@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,13 +13,14 @@ from typing import Any
 import numpy as np
 import sympy
 
-from ..axes import Axis
+from ..axes import Axis, Site
 from ..errors import InputError
 from ..normalizers import Normalizer
 from ..symbolic.exact import differs
 from ..symbolic.indexed import exact
 from ..symbolic.latex import matrix
 from ..transformations import Parameter, State, Transformation
+from .numbers import with_positions
 
 _HEIGHTS = ((0, 1), (0, 1, -1), (0, 1, 2, -1), (0, 1, 2, 3, -1, -2))
 _PER_SIZE = 128  # candidates tried at one size and height before the next
@@ -37,29 +39,29 @@ class Witness:
     X: Any
     W: Any
     values: tuple[Any, ...]
-    entry: tuple[int, int]
+    entry: tuple[int, ...]
     before: Any
     after: Any
     parameters: tuple[Parameter, ...] = ()
 
     @property
     def sizes(self) -> dict[str, int]:
-        return {"N": self.X.shape[0], "D": self.X.shape[1], "H": self.W.shape[0]}
+        return dict(zip("NSDH" if self.X.ndim == 3 else "NDH", (*self.X.shape, len(self.W)), strict=True))
 
     def __repr__(self) -> str:
-        n, h = self.entry
+        entry = ",".join(map(str, self.entry))
         given = "".join(f", {p.symbol} = {_plain(v)}" for p, v in zip(self.parameters, self.values, strict=True))
-        return f"X = {_plain(self.X)}, W = {_plain(self.W)}{given}: â[{n},{h}] is {self.before}, becomes {self.after}"
+        return f"X = {_plain(self.X)}, W = {_plain(self.W)}{given}: â[{entry}] is {self.before}, becomes {self.after}"
 
     def latex(self) -> str:
         """The counterexample as one line of mathematics."""
-        n, h = self.entry
         parts = [f"X = {matrix(self.X)}", f"W = {matrix(self.W)}"]
         for parameter, value in zip(self.parameters, self.values, strict=True):
             symbol = {"delta": r"\delta", "gamma": r"\gamma", "pi": r"\pi", "Q": "Q"}[parameter.symbol]
             scalar = np.size(value) == 1
             parts.append(f"{symbol} = {sympy.latex(np.ravel(value)[0]) if scalar else matrix(np.atleast_2d(value))}")
-        change = rf"\hat{{a}}_{{{n + 1}{h + 1}}} = {sympy.latex(self.before)} \;\to\; {sympy.latex(self.after)}"
+        place = " ".join(str(k + 1) for k in self.entry)
+        change = rf"\hat{{a}}_{{{place}}} = {sympy.latex(self.before)} \;\to\; {sympy.latex(self.after)}"
         return r",\; ".join(parts) + r":\quad " + change
 
 
@@ -78,7 +80,8 @@ def search(normalizer: Normalizer, transformation: Transformation, signed: bool 
     def candidates() -> Iterator[_Candidate]:
         for size in _sizes(normalizer, transformation):
             for values in _values(transformation.parameters, size, signed):
-                yield from ((X, W, values) for X, W in _models(size))
+                if _generic(normalizer, transformation, size, values):
+                    yield from ((X, W, values) for X, W in _models(size))
 
     def drawn() -> Iterator[_Candidate]:
         rng = np.random.default_rng(0)
@@ -97,14 +100,19 @@ def search(normalizer: Normalizer, transformation: Transformation, signed: bool 
 
 
 def changes_somewhere(normalizer: Normalizer, transformation: Transformation, signed: bool = False) -> bool:
-    """Whether Â changes on random models of a size that degenerates nowhere; a hint, not a decision."""
-    rng = np.random.default_rng(0)
+    """Whether Â changes on a random model of a size that degenerates nowhere; a hint, not a decision."""
     *_, size = _sizes(normalizer, transformation)
-    N, D, H = (size[axis] for axis in (Axis.SAMPLE, Axis.INPUT, Axis.UNIT))
-    return any(
-        _changes(normalizer, transformation, (rng.normal(size=(N, D)), rng.normal(size=(H, D)), values))
-        for values in _values(transformation.parameters, size, signed)
-    )
+    choices = _values(transformation.parameters, size, signed)
+    return any(_generic(normalizer, transformation, size, values) for values in choices)
+
+
+def _generic(
+    normalizer: Normalizer, transformation: Transformation, size: dict[Axis, int], values: tuple[Any, ...]
+) -> bool:
+    """Whether Â changes at a random model: where it does not, it changes at none, being analytic where σ > 0."""
+    rng = np.random.default_rng(0)
+    X, W = (rng.normal(size=shape) for shape in _shapes(size))
+    return _changes(normalizer, transformation, (X, W, values))
 
 
 @lru_cache(maxsize=256)
@@ -121,8 +129,7 @@ def _changes(normalizer: Normalizer, transformation: Transformation, candidate: 
 
 
 def _draw(size: dict[Axis, int], rng: np.random.Generator) -> tuple[Any, Any]:
-    shapes = (size[Axis.SAMPLE], size[Axis.INPUT]), (size[Axis.UNIT], size[Axis.INPUT])
-    X, W = (rng.integers(-2, 3, shape).astype(object) for shape in shapes)
+    X, W = (rng.integers(-2, 3, shape).astype(object) for shape in _shapes(size))
     return X, W
 
 
@@ -147,21 +154,30 @@ def _lower(normalizer: Normalizer, transformation: Transformation, candidate: _C
 
 
 def _sizes(normalizer: Normalizer, transformation: Transformation) -> Iterator[dict[Axis, int]]:
-    least = normalizer.minimum()
+    least, multiple = normalizer.minimum(), normalizer.multiples()
     for parameter in transformation.parameters:
         if parameter.symbol in ("pi", "Q"):
             (axis,) = parameter.axes
             least[axis] = max(least[axis], 2)
     axes = [Axis.SAMPLE, Axis.INPUT, Axis.UNIT]
-    for stage in normalizer.summed:  # frozen statistics may fix the number of units
-        if (units := getattr(stage, "units", None)) is not None and Axis.UNIT in axes:
-            least[Axis.UNIT] = units
-            axes.remove(Axis.UNIT)
+    if with_positions(normalizer, transformation):
+        axes.insert(1, Axis.POSITION)
+    fixed = normalizer.units  # frozen statistics may fix the number of units
+    if fixed is not None:
+        least[Axis.UNIT] = fixed
+        axes.remove(Axis.UNIT)
     grown = itertools.product(range(3), repeat=len(axes))
     yield from (
-        {**least, **{axis: least[axis] + k for axis, k in zip(axes, more, strict=True)}}
+        {**{axis: least[axis] for axis in axes}, **({} if fixed is None else {Axis.UNIT: fixed})}
+        | {axis: least[axis] + k * multiple[axis] for axis, k in zip(axes, more, strict=True)}
         for more in sorted(grown, key=lambda more: (sum(more), more))
     )
+
+
+def _shapes(size: dict[Axis, int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shapes of X and W at given sizes; X has positions where the sizes have."""
+    layout = Site.INPUTS.layout(2 + (Axis.POSITION in size))
+    return tuple(size[axis] for axis in layout), tuple(size[axis] for axis in Site.WEIGHT.layout(2))
 
 
 def _values(parameters: tuple[Parameter, ...], size: dict[Axis, int], signed: bool) -> Iterator[tuple[Any, ...]]:
@@ -169,9 +185,11 @@ def _values(parameters: tuple[Parameter, ...], size: dict[Axis, int], signed: bo
     choices: list[list[Any]] = []
     for parameter in parameters:
         if parameter.symbol == "pi":
-            order = np.arange(size[Axis.UNIT])
-            order[:2] = 1, 0
-            choices.append([order])
+            units = size[Axis.UNIT]
+            orders = [np.arange(units) for _ in range(1, min(units, 3))]
+            for order, other in zip(orders, (1, units - 1), strict=False):  # neighbours, and the first with the last
+                order[[0, other]] = other, 0
+            choices.append(orders)
             continue
         if parameter.symbol == "Q":
             turns = [np.eye(size[Axis.INPUT], dtype=int).astype(object) for _ in _TURNS]
@@ -179,7 +197,7 @@ def _values(parameters: tuple[Parameter, ...], size: dict[Axis, int], signed: bo
                 turn[:2, :2] = corner
             choices.append(turns)
             continue
-        layout = parameter.site.layout(2)
+        layout = parameter.site.layout(2 + (Axis.POSITION in size))
         shape = tuple(size[axis] if axis in parameter.axes else 1 for axis in layout)
         special, elsewhere = ((-1 if signed else 2), 1) if parameter.positive else (1, 0)
         value = np.full(shape, elsewhere, dtype=object)
@@ -192,12 +210,13 @@ def _values(parameters: tuple[Parameter, ...], size: dict[Axis, int], signed: bo
 
 
 def _models(size: dict[Axis, int]) -> Iterator[tuple[Any, Any]]:
-    N, D, H = size[Axis.SAMPLE], size[Axis.INPUT], size[Axis.UNIT]
+    ours, theirs = _shapes(size)
+    inputs, weights = math.prod(ours), math.prod(theirs)
     for heights in _HEIGHTS:
-        for entries in itertools.islice(itertools.product(heights, repeat=N * D + H * D), _PER_SIZE):
+        for entries in itertools.islice(itertools.product(heights, repeat=inputs + weights), _PER_SIZE):
             # the first entries vary slowest: reversed, so that X and W both vary early
             flat = np.array(entries[::-1], dtype=object)
-            yield flat[: N * D].reshape(N, D), flat[N * D :].reshape(H, D)
+            yield flat[:inputs].reshape(ours), flat[inputs:].reshape(theirs)
 
 
 def _evaluate(
@@ -212,7 +231,7 @@ def _evaluate(
         after = normalizer(moved.X, moved.W, moved.shift).value
     except InputError:  # σ = 0: not an admissible model
         return None
-    return (before if moved.order is None else before[:, moved.order]), after
+    return (before if moved.order is None else before[..., moved.order]), after
 
 
 def _exactly(
@@ -222,10 +241,10 @@ def _exactly(
     if pair is None:
         return None
     entries = sorted(np.ndindex(pair[0].shape), key=lambda e: sum(sympy.count_ops(array[e]) for array in pair))
-    for n, h in entries:
-        before, after = (_tidy(array[n, h]) for array in pair)
+    for entry in entries:
+        before, after = (_tidy(array[entry]) for array in pair)
         if differs(before, after):
-            return Witness(state.X, state.W, values, (n, h), before, after, transformation.parameters)
+            return Witness(state.X, state.W, values, entry, before, after, transformation.parameters)
     return None
 
 

@@ -16,6 +16,7 @@ from ..axes import Axis
 from ..errors import InputError
 from ..normalizers import Normalizer
 from ..standardize import root
+from .groups import GROUP, LargestEigenvalue, Leading
 from .indexed import exact
 from .sums import SIZE, axis_of
 
@@ -59,8 +60,8 @@ class Evaluator:
         full = tuple(self._size(index) for index in indices)
         return np.broadcast_to(_place(array, own, tuple(indices)), full)
 
-    def _size(self, index: Symbol) -> int:
-        return self.sizes[axis_of(index)]
+    def _size(self, index: Expr) -> int:
+        return length(index, self.sizes)
 
     def _value(self, expr: Expr) -> Named:
         if isinstance(expr, Indexed):
@@ -68,7 +69,15 @@ class Evaluator:
         if isinstance(expr, KroneckerDelta):
             a, b = expr.args
             eye = [[self.numbers.number(int(p == q)) for q in range(self._size(b))] for p in range(self._size(a))]
-            return self.numbers.array(eye), (a, b)
+            return self._ungrouped(self.numbers.array(eye), (a, b))
+        if isinstance(expr, Leading):
+            marks = [self.numbers.number(int(k < self._count(expr.args[1]))) for k in range(self._size(expr.args[0]))]
+            return self.numbers.array(marks), expr.args[:1]
+        if isinstance(expr, sympy.ceiling | sympy.floor):
+            return self.numbers.array(self.numbers.number(self._count(expr))), ()
+        if isinstance(expr, LargestEigenvalue):
+            entry, row, column = expr.args
+            return self.numbers.array(np.linalg.eigvalsh(self(entry, (row, column)))[-1]), ()
         if isinstance(expr, Sum):
             return self._sum(expr)
         if expr.is_Number or expr.is_NumberSymbol:
@@ -91,12 +100,23 @@ class Evaluator:
         base = expr.base.label
         if base not in self.values:
             raise InputError(f"the expression contains {expr}, for which no array was given")
-        array, own = self.values[base], expr.indices
+        array, own = self._ungrouped(self.values[base], expr.indices)
         if len(set(own)) == len(own):
             return array, own
         out = tuple(dict.fromkeys(own))
         letters = dict(zip(out, _LETTERS))
         return np.einsum(f"{''.join(letters[i] for i in own)}->{''.join(letters[i] for i in out)}", array), out
+
+    def _ungrouped(self, array: Any, indices: Sequence[Expr]) -> Named:
+        """An array with one entry for each group, repeated for the entries of the group."""
+        for k, index in enumerate(indices):
+            if isinstance(index, GROUP):
+                array = np.repeat(array, self._size(index.args[0]) // int(index.args[1]), axis=k)
+        return array, tuple(index.args[0] if isinstance(index, GROUP) else index for index in indices)
+
+    def _count(self, expr: Expr) -> int:
+        """A whole number that sizes make, exactly."""
+        return int(expr.xreplace({SIZE[axis]: sympy.Integer(size) for axis, size in self.sizes.items()}))
 
     def _scalar(self, symbol: Symbol) -> Named:
         if symbol in self.values:
@@ -139,6 +159,11 @@ class Evaluator:
         formula = f"{subscripts}->{''.join(letters[i] for i in out)}"
         total = np.einsum(formula, *(array for array, _ in parts), optimize=self.numbers.dtype is float)
         return (total if scale == 1 else total * self.numbers.number(scale)), out
+
+
+def length(index: Expr, sizes: Mapping[Axis, int]) -> int:
+    """How many values an index takes, or the group of one."""
+    return int(index.args[1]) if isinstance(index, GROUP) else sizes[axis_of(index)]
 
 
 def _place(array: Any, own: tuple[Symbol, ...], out: tuple[Symbol, ...]) -> Any:

@@ -9,6 +9,7 @@ the identity where each unit is normalized by itself, and diag(g) P/σ where the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import sympy
-from sympy import Expr, KroneckerDelta, Mul, Sum, Symbol
+from sympy import Expr, Indexed, KroneckerDelta, Mul, Sum, Symbol
 
 from ..axes import Axis
 from ..errors import InputError
@@ -29,9 +30,10 @@ from .atoms import INPUT, atoms
 from .curvature import ETA, MEAN, PHI, curvature, dispersion, insert, k, variance_function
 from .jacobian import GAIN, Derivative, derivative, h, primitive
 from .rules import Rule, rewrite
-from .sums import INDEX, SIZE, I, J, normal, rename, resum
+from .sums import INDEX, SIZE, I, J, axis_of, normal, over, rename, resum
 
 n, d = INDEX[Axis.SAMPLE], INDEX[Axis.INPUT]
+CASES = (n, INDEX[Axis.POSITION])
 PARTS = ("weight", "bias", "gain")
 
 
@@ -72,7 +74,7 @@ class FisherBlock:
     def lambdify(self) -> Callable[[GLM, Params, Any], Any]:
         """The NumPy function f(model, p, X) -> (H, H[, D][, D]): f(...)[i, j] is the block of units i and j.
 
-        It raises `InputError` for another normalizer or family, and for inputs with positions.
+        It raises `InputError` for another normalizer or family.
         """
 
         def block(model: GLM, p: Params, X: Any) -> Any:
@@ -83,8 +85,6 @@ class FisherBlock:
                     "ask fisher_block for the block of this model"
                 )
             at = model.linearize(p, X)
-            if at.Z.ndim != 2:
-                raise InputError(f"blocks are written for inputs (N, D), X has shape {np.shape(X)}: use fg.fisher")
             independent = self.family is not None and not self.family.coupled
             weights = at.hessian.d if independent else at.hessian.dense()
             return self.on(at.normalized, at.params.gain, weights, at.mean, model.dispersion)
@@ -102,6 +102,18 @@ class FisherBlock:
     ) -> Any:
         """The block of a run of the normalizer on concrete arrays; η'' is (N, H, H), for independent outputs (N, H)."""
         sizes = {Axis.SAMPLE: at.A.shape[0], Axis.INPUT: at.Xhat.shape[-1], Axis.UNIT: at.A.shape[-1]}
+        cases = at.A.shape[:-1]
+        if self.normalizer.tells_positions_apart:
+            sizes[Axis.POSITION] = cases[1] if len(cases) == 2 else 1
+            cases = (sizes[Axis.SAMPLE], sizes[Axis.POSITION])
+        elif len(cases) == 2:
+            if not self.normalizer.flattens:
+                raise InputError(
+                    f"the blocks of {self.normalizer.name} are those of inputs (N, D): give one position at a time"
+                )
+            sizes[Axis.SAMPLE] = math.prod(cases)
+            cases = (sizes[Axis.SAMPLE],)
+        curvature, mean = (_laid_out(array, cases, at.A.ndim - 1) for array in (curvature, mean))
         values = {
             **atoms(self.normalizer).numbers(self.normalizer, at, sizes, numbers),
             GAIN.expr.base.label: gain,
@@ -134,6 +146,11 @@ class FisherBlock:
         return f"FisherBlock({self.row} x {self.column}, {self.normalizer.name}, {family}: {self.expr})"
 
 
+def _laid_out(array: Any, cases: tuple[int, ...], own: int) -> Any:
+    """An array with its first ``own`` axes replaced by ``cases``; None stays."""
+    return None if array is None else np.reshape(array, (*cases, *np.shape(array)[own:]))
+
+
 def fisher_block(normalizer: Normalizer, row: str, column: str, family: Family | None = None) -> FisherBlock:
     """The block F̄_ij of ``row`` and ``column`` (each "weight", "bias" or "gain") in index notation, for all sizes.
 
@@ -164,10 +181,13 @@ def _block(normalizer: Normalizer, row: str, column: str, family: Family | None)
         body = Mul(*primitive(weight)) * own * other
     if family is not None and not family.coupled:
         body = insert(body, variance_function(family))
-    outside = Mul(*(f for f in Mul.make_args(body) if n not in f.free_symbols))
-    inside = Mul(*(f for f in Mul.make_args(body) if n in f.free_symbols))
-    size = SIZE[Axis.SAMPLE]
-    mean = outside if inside == 1 else outside * Sum(inside, (n, 1, size)) / size
+    cases = CASES[: 1 + normalizer.tells_positions_apart]
+    if len(cases) == 2:
+        of_cases = {atom for atom in body.atoms(Indexed) if atom.base in (ETA, MEAN)}
+        body = body.xreplace({atom: atom.func(atom.base, *cases, *atom.indices[1:]) for atom in of_cases})
+    outside = Mul(*(f for f in Mul.make_args(body) if not f.free_symbols & set(cases)))
+    inside = Mul(*(f for f in Mul.make_args(body) if f.free_symbols & set(cases)))
+    mean = outside if inside == 1 else outside * over(inside, *cases) / Mul(*(SIZE[axis_of(i)] for i in cases))
     return FisherBlock(normalizer, row, column, family, mean / dispersion(family))
 
 

@@ -5,15 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import sympy
-from sympy import Expr, Symbol
+from sympy import Expr, Mul, Symbol
 
 from ..axes import Axis, Site
+from ..cells import First
 from ..transformations import Parameter, State
-from .sums import INDEX, PERMUTATION, ROTATION, SIZE, axis_of, root_of, total
+from .groups import GROUP, LargestEigenvalue, Leading
+from .sums import (
+    INDEX,
+    PERMUTATION,
+    ROTATION,
+    SIZE,
+    axis_of,
+    common_factor,
+    fresh,
+    is_index,
+    normal,
+    rename,
+    resum,
+    root_of,
+    total,
+)
+
+_BOUND = sympy.symbols("k_row k_column", integer=True)  # the indices that a largest eigenvalue binds
+_PLAIN = sympy.symbols("k_plainrow k_plaincolumn", integer=True)
+_MATRICES: dict[Expr, str] = {}  # matrices whose singular vectors have a name
 
 
 @dataclass(frozen=True)
@@ -75,8 +96,11 @@ class IndexArray:
             return IndexArray(expr, self.indices)
         if self.indices[-1] is None or self.indices[-1] != other.indices[-2]:
             raise ValueError(f"cannot contract {self.indices} with {other.indices}")
-        expr = total(self.expr * other.expr, self.indices[-1])
-        return IndexArray(expr, (*self.indices[:-1], other.indices[-1]))
+        summed = {self.indices[-1]}
+        if len(other.indices) == 3:  # Σ over cases and positions of gᵀX
+            summed.add(other.indices[0])
+        expr = resum(self.expr * other.expr, sorted(summed - {None}, key=str))
+        return IndexArray(expr, (*(i for i in self.indices[:-1] if i not in summed), other.indices[-1]))
 
     def swapaxes(self, a: int, b: int) -> IndexArray:
         indices = list(self.indices)
@@ -88,6 +112,41 @@ class IndexArray:
         index = self.indices[axis]
         return self if index is None else IndexArray(self.expr.xreplace({index: PERMUTATION(index)}), self.indices)
 
+    def group_sum(self, axes: Iterable[int], groups: Iterable[tuple[int, int]]) -> IndexArray:
+        """Σ along ``axes`` within each of the groups of an axis, for every entry of the group."""
+        parts = dict(groups)
+        out = self.sum([axis for axis in axes if axis not in parts])
+        for axis, count in parts.items():
+            if (index := out.indices[axis]) is not None:
+                other = fresh(index)
+                same = sympy.KroneckerDelta(GROUP(index, count), GROUP(other, count))
+                out = IndexArray(total(out.expr.xreplace({index: other}) * same, other), out.indices)
+        return out
+
+    def leading(self, axis: int, first: First) -> IndexArray:
+        """1 for the first entries along ``axis``, 0 for the others."""
+        index = self.indices[axis]
+        assert index is not None
+        mark = Leading(index, first.of(SIZE[axis_of(index)]))
+        return IndexArray(mark, tuple(i if i == index else None for i in self.indices))
+
+    def largest_singular(self) -> tuple[IndexArray, IndexArray, IndexArray]:
+        """The largest singular value of a matrix over units and inputs, with generic unit vectors u_h and v_d."""
+        row, column = self.indices
+        assert row is not None and column is not None
+        left, right = _BOUND
+        gram = total(rename(self.expr, {row: left}) * rename(self.expr, {row: right}), column)
+        scale = Mul(*(f for f in Mul.make_args(common_factor(gram)) if not any(map(is_index, f.free_symbols))))
+        core = normal(gram / scale)
+        unpermuted = core.xreplace({PERMUTATION(left): _PLAIN[0], PERMUTATION(right): _PLAIN[1]})
+        if not {left, right} & unpermuted.free_symbols:
+            core = unpermuted.xreplace(dict(zip(_PLAIN, _BOUND, strict=True)))
+        mark = "" if core == _plain_gram() else _MATRICES.setdefault(core, str(len(_MATRICES) + 1))
+        sign = -1 if self.expr.could_extract_minus_sign() else 1
+        u, v = (sympy.IndexedBase(letter + mark, real=True)[index] for letter, index in (("u", row), ("v", column)))
+        sigma = sympy.sqrt(scale) * sympy.sqrt(LargestEigenvalue(core, left, right))
+        return IndexArray(sigma, (None, None)), IndexArray(sign * u, (row, None)), IndexArray(v, (None, column))
+
     def sqrt(self) -> IndexArray:
         """The root, with whatever is a common factor of all terms taken out of it."""
         return IndexArray(root_of(self.expr), self.indices)
@@ -98,6 +157,15 @@ class IndexArray:
         return IndexArray(sympy.IndexedBase(symbol, positive=symbol == "var", real=True)[index], (None, index))
 
 
+@lru_cache(maxsize=1)
+def _plain_gram() -> Expr:
+    """Σ_d w_kd w_k'd of the generic weights."""
+    array = generic("w", Site.WEIGHT)
+    row, column = array.indices
+    left, right = (array.expr.xreplace({row: bound}) for bound in _BOUND)
+    return normal(total(left * right, column))
+
+
 def exact(value: Any) -> Any:
     """A number as an exact SymPy number: floats become the rational they are, not a decimal."""
     if isinstance(value, np.ndarray | np.generic):
@@ -105,9 +173,11 @@ def exact(value: Any) -> Any:
     return sympy.Rational(value) if isinstance(value, float | Fraction) else sympy.sympify(value)
 
 
-def generic(name: str, site: Site, axes: Iterable[Axis] | None = None, **assumptions: bool) -> IndexArray:
-    """The array of symbols name[n, d] at ``site``, varying along ``axes`` (default: all)."""
-    layout = site.layout(2)
+def generic(
+    name: str, site: Site, axes: Iterable[Axis] | None = None, positions: bool = False, **assumptions: bool
+) -> IndexArray:
+    """The symbols name[n, d] at ``site`` (name[n, s, d] with positions), varying along ``axes`` (default: all)."""
+    layout = site.layout(2 + positions)
     indices = tuple(INDEX[axis] if axes is None or axis in axes else None for axis in layout)
     used = [index for index in indices if index is not None]
     assumptions = assumptions or {"real": True}
@@ -116,16 +186,17 @@ def generic(name: str, site: Site, axes: Iterable[Axis] | None = None, **assumpt
     return IndexArray(sympy.IndexedBase(name, **assumptions)[tuple(used)], indices)
 
 
-def generic_state() -> State:
-    """Inputs x_nd and weights w_hd of any sizes."""
-    return State(generic("x", Site.INPUTS), generic("w", Site.WEIGHT))
+def generic_state(positions: bool = False) -> State:
+    """Inputs x_nd (x_nsd with positions) and weights w_hd of any sizes."""
+    return State(generic("x", Site.INPUTS, positions=positions), generic("w", Site.WEIGHT))
 
 
-def generic_value(parameter: Parameter, suffix: str = "", signed: bool = False) -> Any:
+def generic_value(parameter: Parameter, suffix: str = "", signed: bool = False, positions: bool = False) -> Any:
     """A transformation's parameter as a symbol; ``signed`` leaves out δ > 0 and keeps δ ≠ 0."""
     if parameter.symbol == "Q":
         return ROTATION
     if parameter.symbol == "pi":
         return PERMUTATION
     real = {"positive": True} if parameter.positive and not signed else {"real": True, "nonzero": parameter.positive}
-    return generic(parameter.symbol + suffix, parameter.site, parameter.axes, **{k: v for k, v in real.items() if v})
+    given = {k: v for k, v in real.items() if v}
+    return generic(parameter.symbol + suffix, parameter.site, parameter.axes, positions, **given)

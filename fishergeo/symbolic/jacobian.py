@@ -47,8 +47,8 @@ def factor(expr: Expr) -> Derivative:
     for term in terms(expr):
         outside = Mul(*(f for f in term if h not in f.free_symbols))
         inside = Mul(*(f for f in term if h in f.free_symbols))
-        if inside.has(KroneckerDelta):
-            delta = KroneckerDelta(h, I)
+        delta = KroneckerDelta(h, I)
+        if delta in Mul.make_args(inside):
             inside, outside = delta, outside * rename(inside / delta, {h: I})
         parts[inside] = parts.get(inside, sympy.Integer(0)) + outside
     if set(parts) == {KroneckerDelta(h, I)}:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import sympy
 from sympy.core.function import AppliedUndef
 from sympy.printing.latex import LatexPrinter
 
 from ..axes import Axis
+from .groups import GROUP, is_group_delta
 from .sums import INDEX, PERMUTATION, Deferred, I, axis_of, common_factor, terms
 
 _ACCENTS = {"hat": r"\hat", "bar": r"\bar", "dot": r"\dot", "tilde": r"\tilde"}
@@ -138,7 +140,20 @@ class IndexPrinter(LatexPrinter):
     def _print_loggamma(self, expr: Any) -> str:
         return rf"\log\Gamma\left({self._print(expr.args[0])}\right)"
 
+    def _print_Leading(self, expr: Any, exp: str | None = None) -> str:
+        index, count = (self._print(arg) for arg in expr.args)
+        return rf"\boldsymbol{{1}}_{{{index} \le {count}}}"
+
+    def _print_LargestEigenvalue(self, expr: Any) -> str:
+        entry, *bound = expr.args
+        letters = (letter + "'" * k for letter in "kl" for k in range(3))
+        free = (s for s in (sympy.Symbol(name, integer=True) for name in letters) if s not in entry.atoms())
+        named = entry.xreplace(dict(zip(bound, free)))
+        return rf"\lambda_{{\max}}\left({self._print(named)}\right)"
+
     def _print_Function(self, expr: Any, exp: str | None = None) -> str:
+        if expr.func == GROUP:
+            return rf"[{self._print(expr.args[0])}]_{{{self._print(expr.args[1])}}}"
         if expr.func == PERMUTATION:
             return rf"\pi({self._print(expr.args[0])})"
         return super()._print_Function(expr, exp)
@@ -172,7 +187,9 @@ def latex(expr: Any) -> str:
 
 
 def matrix(values: Any) -> str:
-    """A small exact matrix (a 2-d object array) as a bmatrix."""
+    """A small exact matrix (a 2-d object array) as a bmatrix; a 3-d array as its matrices, one for each case."""
+    if np.ndim(values) == 3:
+        return r"\left(" + r",\ ".join(map(matrix, values)) + r"\right)"
     rows = [" & ".join(sympy.latex(sympy.sympify(value)) for value in row) for row in values]
     return r"\begin{bmatrix}" + r" \\ ".join(rows) + r"\end{bmatrix}"
 
@@ -244,6 +261,8 @@ def unit_matrix(expr: Any, row: Any, column: Any = I) -> str:
     out = ""
     for term in sorted(terms(expr), key=lambda term: _term_order(sympy.Mul(*term))):
         factors = sympy.Mul.make_args(sympy.Mul(*term) / monomial)
+        same = [f for f in factors if is_group_delta(f)]
+        factors = [f for f in factors if f not in same]
         if any(isinstance(f, sympy.KroneckerDelta) for f in factors):
             text, rest = "I", [f for f in factors if not isinstance(f, sympy.KroneckerDelta)]
         else:
@@ -252,6 +271,8 @@ def unit_matrix(expr: Any, row: Any, column: Any = I) -> str:
                 (_bare(printer, [f for f in factors if index in f.free_symbols]) or r"\boldsymbol{1}") + mark
                 for index, mark in ((row, ""), (column, r"^{\top}"))
             )
+        if same:
+            text = r"B" if text == r"\boldsymbol{1} \boldsymbol{1}^{\top}" else rf"B \circ \left({text}\right)"
         number, scale = sympy.Mul(*rest).as_coeff_Mul()
         above, below = sympy.fraction(abs(number) * scale)
         if above != 1:

@@ -16,6 +16,7 @@ import sympy
 from sympy import Expr, Indexed, KroneckerDelta, Mul, Pow, Sum, Symbol
 
 from ..axes import Axis
+from .groups import GROUP, Leading, absorbed, is_group_delta, merged
 
 SIZE = {axis: Symbol(axis.value.upper(), positive=True, integer=True) for axis in Axis}
 INDEX = {axis: Symbol(axis.value, integer=True) for axis in Axis}  # the free index along each axis
@@ -44,8 +45,8 @@ def is_index(symbol: Expr) -> bool:
 
 
 def axis_of(index: Symbol) -> Axis:
-    """The axis along which an index runs, told by its first letter."""
-    return _AXIS[index.name[0]]
+    """The axis along which an index (or the group of one) runs, told by its first letter."""
+    return _AXIS[index.name[0]] if isinstance(index, Symbol) else axis_of(index.args[0])
 
 
 def terms(expr: Expr) -> list[tuple[Expr, ...]]:
@@ -67,7 +68,11 @@ def normal(expr: Expr) -> Expr:
 
 def _apply_deltas(term: Expr) -> Expr:
     """δ_ab f(b) = δ_ab f(a) for free indices, the smaller name kept."""
-    for delta in sorted((f for f in Mul.make_args(term) if isinstance(f, KroneckerDelta)), key=str):
+    deltas = [f for f in Mul.make_args(term) if isinstance(f, KroneckerDelta)]
+    if any(map(is_group_delta, deltas)):
+        term = Mul(*merged(Mul.make_args(term)))
+        deltas = [f for f in Mul.make_args(term) if isinstance(f, KroneckerDelta) and not is_group_delta(f)]
+    for delta in sorted(deltas, key=str):
         keep, drop = sorted(delta.args, key=str)
         rest = term / delta
         if drop in rest.free_symbols:
@@ -166,6 +171,16 @@ def _contract(factors: list[Expr], bound: set[Symbol]) -> list[Expr]:
     changed = True
     while changed:
         changed = False
+        if any(map(is_group_delta, factors)):
+            factors = merged(factors, bound)
+            for index in sorted(bound, key=str):
+                if (parts := absorbed(factors, index)) is not None:
+                    bound.discard(index)
+                    factors = [f for f in factors if not _depends(f, index)] + [SIZE[axis_of(index)] / parts]
+                    changed = True
+                    break
+            if changed:
+                continue
         for factor in factors:
             if isinstance(factor, KroneckerDelta) and (names := [a for a in factor.args if a in bound]):
                 other = factor.args[1] if factor.args[0] is names[0] else factor.args[0]
@@ -222,6 +237,8 @@ def _named(indices: list[Symbol], factors: list[Expr]) -> Expr:
     product = Mul(*factors)
     if not indices:
         return product
+    if isinstance(product, Leading) and product.args[0] in indices:
+        return product.args[1] * _named([index for index in indices if index != product.args[0]], [])
     taken = {symbol.name for symbol in product.atoms(Symbol)}
     by_axis: dict[Axis, list[Symbol]] = {}
     for index in indices:
@@ -236,6 +253,9 @@ def _named(indices: list[Symbol], factors: list[Expr]) -> Expr:
         product.xreplace({key: value for part in choice for key, value in part.items()})
         for choice in itertools.product(*choices)
     ]
+    if product.has(GROUP):
+        named = [symbol for part in (c[0] for c in choices) for symbol in part.values()]
+        candidates = [Mul(*merged(Mul.make_args(candidate), named)) for candidate in candidates]
     best = candidates[0] if len(candidates) == 1 else min(candidates, key=sympy.default_sort_key)
     names = sorted((symbol for part in (c[0] for c in choices) for symbol in part.values()), key=str)
     return Sum(best, *((name, 1, SIZE[axis_of(name)]) for name in names))

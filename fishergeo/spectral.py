@@ -1,0 +1,119 @@
+r"""Spectral normalization: a matrix divided by its largest singular value.
+
+With σ = max ‖W v‖/‖v‖ attained at unit vectors u = W v/σ and v,
+
+    Ŵ = W/σ,        dŴ = (dW - Ŵ ⟨u vᵀ, dW⟩)/σ,        adjoint: G -> (G - u vᵀ ⟨Ŵ, G⟩)/σ
+
+Where the largest singular value is not simple, σ has one-sided derivatives only, max over its singular pairs of uᵀ dW v.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .axes import Axis
+from .cells import Array
+from .errors import InputError
+from .standardize import Scale
+
+
+@dataclass(frozen=True)
+class Spectral:
+    """Divide the whole weight matrix by its largest singular value.
+
+    Raises `InputError` where W = 0 and, when it is differentiated, where the largest singular value is not simple.
+    Source: Miyato et al. 2018, arXiv 1802.05957, eq. (7)-(12).
+    """
+
+    over: ClassVar[frozenset[Axis]] = frozenset([Axis.UNIT, Axis.INPUT])
+    center: ClassVar[bool] = False
+    scale: ClassVar[Scale] = Scale.NORM
+    eps: ClassVar[int] = 0
+    has_eps: ClassVar[bool] = False
+    minimum: ClassVar[int] = 1
+    groups: ClassVar[tuple[Any, ...]] = ()
+    first: ClassVar[None] = None
+
+    def __call__(self, t: Array, layout: tuple[Axis, ...], who: str = "Spectral") -> SpectrallyScaled:
+        """W/σ, for numbers, exact numbers (two rows or columns at most) and index-notation arrays."""
+        if hasattr(t, "largest_singular"):
+            sigma, u, v = t.largest_singular()
+            return SpectrallyScaled(t / sigma, sigma, u, v, (), who)
+        if t.dtype == object:
+            sigma = _exact(t, who)
+            return SpectrallyScaled(t / sigma, sigma, None, None, (), who)
+        U, s, Vt = np.linalg.svd(t.real, full_matrices=True)
+        if s[0] == 0:
+            raise InputError(f"{who}: all weights are 0, so their largest singular value is 0; use other weights")
+        u, v = U[:, 0], Vt[0]
+        if np.iscomplexobj(t):  # u and v to first order in the imaginary part, for the complex step
+            u, v = u + 1j * _turn(U, s, Vt, t.imag), v + 1j * _turn(Vt.T, s, U.T, t.imag.T)
+        sigma = (u @ t @ v).reshape(1, 1)
+        return SpectrallyScaled(t / sigma, sigma, u[:, None], v[None, :], tuple(s[:2]), who)
+
+
+@dataclass(frozen=True)
+class SpectrallyScaled:
+    """A spectrally normalized matrix, its largest singular value and the singular vectors u (H, 1) and v (1, D)."""
+
+    value: Array
+    sigma: Array
+    u: Array  # None for exact numbers, which have no tangent here
+    v: Array
+    largest: tuple[float, ...]  # the two largest singular values
+    who: str
+    mean: ClassVar[None] = None
+    frozen: ClassVar[bool] = False
+    axes: ClassVar[tuple[int, int]] = (-2, -1)
+    weight: ClassVar[int] = 1
+    ratio: ClassVar[int] = 1
+
+    def tangent(self, dt: Array) -> Array:
+        """dŴ for a change dW (..., H, D)."""
+        return (dt - self.value * (self._simple() * dt).sum(axis=(-2, -1), keepdims=True)) / self.sigma
+
+    def adjoint(self, g: Array) -> Array:
+        """The gradient with respect to W for a gradient ``g`` (..., H, D) with respect to Ŵ."""
+        return (g - self._simple() * (self.value * g).sum(axis=(-2, -1), keepdims=True)) / self.sigma
+
+    def _simple(self) -> Array:
+        """u vᵀ; raises `InputError` where it is not unique to rounding."""
+        if len(self.largest) == 2:
+            first, second = self.largest
+            if first - second <= 64 * np.finfo(float).eps * max(self.value.shape) * first:
+                raise InputError(
+                    f"{self.who}: the two largest singular values of the weights are both {first:.6g}, where it has "
+                    "no derivative, only one-sided ones; move the weights off this point"
+                )
+        return self.u * self.v
+
+
+def _turn(U: Any, s: Any, Vt: Any, dW: Any) -> Any:
+    """du for a change dW of U diag(s) Vt."""
+    full = np.zeros(len(U))
+    full[: len(s)] = s
+    moved = U.T @ dW @ Vt[0]
+    other = np.zeros(len(U))
+    other[: len(s)] = (U[:, 0] @ dW @ Vt.T)[: len(s)]
+    numerator, denominator = s[0] * moved + full * other, s[0] ** 2 - full**2
+    numerator[denominator <= 0] = 0
+    denominator[denominator <= 0] = 1  # the pair itself, and one as large, which is refused
+    return U @ (numerator / denominator)
+
+
+def _exact(t: Any, who: str) -> Any:
+    """The largest singular value of a matrix of exact numbers with two rows or columns at most."""
+    import sympy
+
+    small = t if t.shape[0] <= t.shape[1] else t.T
+    if len(small) > 2:
+        raise InputError(f"{who}: exact singular values need at most 2 rows or columns, W has shape {t.shape}")
+    gram = small @ small.T
+    trace = sum(gram.diagonal())
+    gap = sympy.sqrt((gram[0, 0] - gram[1, 1]) ** 2 + 4 * gram[0, 1] ** 2) if len(gram) == 2 else trace
+    if trace == 0:
+        raise InputError(f"{who}: all weights are 0, so their largest singular value is 0; use other weights")
+    return np.full((1, 1), sympy.sqrt(sympy.sqrtdenest((trace + gap) / 2)), dtype=object)
