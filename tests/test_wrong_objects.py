@@ -306,7 +306,19 @@ def test_check_finds_null_directions_without_a_generator(monkeypatch):
 )
 def test_refusals_that_do_not_help(message):
     def act():
-        raise fg.InputError(message)
+        error = fg.InputError("")
+        error.args = (message,)  # past what keeps it in one line
+        raise error
+
+    fails(contracts.is_refused, act, "the culprit", "a remedy")
+
+
+def test_a_refusal_of_another_kind():
+    class Refusal(fg.InputError):
+        pass
+
+    def act():
+        raise Refusal("the culprit: a remedy")
 
     fails(contracts.is_refused, act, "the culprit", "a remedy")
 
