@@ -83,7 +83,6 @@ STAGES = [
     names(lambda: fg.Standardize(UNIT, eps=np.ones(2)), "eps=array([1., 1.])", "use e.g. eps=1e-5"),
     names(lambda: fg.Standardize(UNIT, eps=None), "eps=None", "use e.g. eps=1e-5"),
     names(lambda: fg.identity.with_eps("x"), "identity got eps='x'", "use e.g. eps=1e-5"),
-    names(lambda: fg.layer_norm.with_eps(1, inside="no"), "eps_inside='no'", "give True or False"),
     names(lambda: fg.Frozen([0, 1, 2], [1, 2]), "3 means and 2 variances", "give as many"),
     names(lambda: fg.Frozen(1j, 1), "mean=1j", "give finite numbers, one for each unit"),
     names(lambda: fg.Frozen(0, [[1, 2]]), "var=[[1, 2]]", "give finite numbers, one for each unit"),
@@ -103,7 +102,11 @@ STAGES = [
     names(lambda: fg.compose(), "compose got nothing", "give one or more normalizers"),
     names(lambda: fg.compose([fg.layer_norm]), "compose got [Normalizer(", "give one or more normalizers"),
     names(lambda: fg.compose(fg.layer_norm, name=""), "name=''", "give a non-empty string"),
-    names(lambda: small(1e-170, fg.batch_norm), "unit 0 vary by at most", "rescale the inputs or the weights"),
+    names(
+        lambda: small(1e-170, fg.batch_norm),
+        "batch_norm: the entries at unit 0 vary by",
+        "rescale the inputs or the weights",
+    ),
     names(
         lambda: small(1e-160, fg.rms_norm), "so their squares underflow", "rescale the inputs or the weights to about 1"
     ),
