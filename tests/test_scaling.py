@@ -9,6 +9,7 @@ import sympy
 from cases import PLAIN, Case, Setup, each_case, each_transformation
 
 import fishergeo as fg
+from fishergeo.contracts.normalizers import blocks_scale_as_stated
 from fishergeo.invariance.proof import prove
 from fishergeo.normalizers import ZOO
 from fishergeo.symbolic.sums import I, J
@@ -165,6 +166,24 @@ def test_the_plain_model_has_no_such_law():
     assert not law.any_family
     assert "only where" in repr(law)
     assert fg.fisher_scaling(fg.identity, fg.dataset_rescaling).at(2)["ww"] == 4
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        fg.Standardize(fg.Axis.POSITION),
+        fg.Standardize([fg.Axis.UNIT, fg.Axis.POSITION], groups={fg.Axis.UNIT: 2}),
+        fg.Standardize([fg.Axis.UNIT, fg.Axis.POSITION], center=False),
+    ],
+    ids=repr,
+)
+def test_laws_with_positions(stage, rng):
+    """Units are permuted along the last axis, which is not the second where there are positions."""
+    normalizer = fg.Normalizer("mine", summed=stage)
+    assert "no law" not in repr(fg.fisher_scaling(normalizer, fg.weight_matrix_rescaling))
+    assert "laws" in blocks_scale_as_stated(normalizer, rng)
+    permuted = fg.fisher_scaling(normalizer, fg.unit_permutation)
+    assert permuted.at(2)["ww"] == (None if stage.groups else 1)
 
 
 def test_laws_are_shown():

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, generator
 from ..families import Family
 from ..normalizers import Normalizer
 from ..transformations import Transformation
@@ -60,11 +60,11 @@ def check(value: Any, rng: np.random.Generator | int | None = 0) -> Check:
         raise InputError(f"check got a {type(value).__name__}: give a Normalizer, a Family or a Transformation")
     if isinstance(getattr(value, "trials", 1), tuple):
         raise InputError(f"check got {value!r} with trials of its own for each case: give one number of trials")
-    generator = np.random.default_rng(rng)
+    random = generator("check", rng)
     results = []
     for contract in contracts:
         try:
-            passed, detail = True, contract(value, generator)
+            passed, detail = True, contract(value, random)
         except (Broken, ArithmeticError, InputError) as broken:
             passed, detail = False, str(broken)
         results.append(Result(inspect.cleandoc(contract.__doc__ or contract.__name__), passed, detail))

@@ -149,7 +149,7 @@ def _likely(normalizer: Normalizer, transformation: Transformation) -> dict[str,
     pairs = {"w": (before.jvp(u), after.jvp(_turned(transformation, X, u, numbers))), "g": (before.value, after.value)}
     order = slice(None) if moved.order is None else moved.order
     return {
-        name: [f for f, number in candidates if np.allclose(new, number * old[:, order], rtol=1e-7, atol=1e-9)]
+        name: [f for f, number in candidates if np.allclose(new, number * old[..., order], rtol=1e-7, atol=1e-9)]
         for name, (old, new) in pairs.items()
     }
 
