@@ -19,7 +19,10 @@ _MODULES = {
         "weight_standardization centered_weight_norm weight_norm_mean_only_batch_norm input_standardization "
         "input_layer_norm"
     ),
-    "families": "Family gaussian bernoulli poisson categorical",
+    "families": (
+        "Family gaussian bernoulli binomial poisson gamma inverse_gaussian negative_binomial categorical multinomial "
+        "multivariate_gaussian"
+    ),
     "transformations": (
         "Transformation weight_matrix_rescaling weight_matrix_recentering weight_vector_rescaling dataset_rescaling "
         "dataset_recentering case_rescaling weight_vector_recentering weight_constant_shift case_recentering "
@@ -36,9 +39,11 @@ _MODULES = {
     "dynamics.trajectory": "Trajectory",
     "symbolic.blocks": "fisher_block",
     "information.matrices": "fisher per_unit_fisher kfac empirical_fisher monte_carlo_fisher",
+    "information.observed": "observed_fisher",
+    "information.dispersion": "pearson_dispersion",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
-_PACKAGES = ("claims", "datasets")
+_PACKAGES = ("claims", "datasets", "links")
 
 __all__ = sorted([*_HOME, *_PACKAGES, "__version__"])
 

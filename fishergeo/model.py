@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,64 +13,26 @@ from numpy.typing import ArrayLike
 
 from .errors import InputError
 from .families import Family, Floats, Hessian
+from .families.core import REALS, real_array
+from .links import Curve, Link, canonical, curve, refusal
 from .normalizers import Normalized, Normalizer, identity
+from .params import Params, generator
 
 _CHUNK = 1 << 19  # numbers in a piece of J that is computed at a time: 4 MiB
 
 
 @dataclass(frozen=True)
-class Params:
-    """Weights W (H, D), bias b (H,) and, for a normalized model, gain g (H,); leading batch dimensions are allowed.
-
-    Flattened unit by unit, [w_1, b_1, g_1, w_2, …]: P = H(D+2), or H(D+1) without a gain.
-    """
-
-    weight: Floats
-    bias: Floats
-    gain: Floats | None = None
-
-    @property
-    def units(self) -> int:
-        return self.weight.shape[-2]
-
-    @property
-    def inputs(self) -> int:
-        return self.weight.shape[-1]
-
-    @property
-    def size(self) -> int:
-        """P, the number of parameters."""
-        return self.units * (self.inputs + 1 + (self.gain is not None))
-
-    def ravel(self) -> Floats:
-        """All parameters as one vector (P,), unit by unit."""
-        columns = [self.weight, self.bias[..., None]] + ([] if self.gain is None else [self.gain[..., None]])
-        return np.concatenate(columns, axis=-1).reshape(*self.weight.shape[:-2], self.size)
-
-    @staticmethod
-    def unravel(v: ArrayLike, units: int, has_gain: bool) -> Params:
-        """The inverse of `ravel`, along the last axis of ``v``."""
-        v = np.asarray(v, dtype=float)
-        if v.ndim == 0 or units < 1 or v.shape[-1] % units or v.shape[-1] // units < 2 + has_gain:
-            parts = "D + 2" if has_gain else "D + 1"
-            raise InputError(f"unravel got a vector of shape {v.shape} for {units} units: its length must be H({parts})")
-        rows = v.reshape(*v.shape[:-1], units, -1)
-        if has_gain:
-            return Params(rows[..., :-2], rows[..., -2], rows[..., -1])
-        return Params(rows[..., :-1], rows[..., -1])
-
-
-@dataclass(frozen=True)
 class GLM:
-    r"""A generalized linear model whose summed inputs are normalized: Z = g Â + b, log p = (y·Z - η(Z))/φ + c(y, φ).
+    r"""A generalized linear model whose summed inputs are normalized: Z = g Â + b, log p = (y·θ - η(θ))/φ + c(y, φ).
 
-    ``family`` supplies η, ``normalizer`` the map (X, W) -> Â, ``dispersion`` is φ > 0.  The link is canonical
-    (``link=None``): Z is the natural parameter.  Raises `InputError` for φ <= 0 and for φ ≠ 1 where the family fixes it.
+    ``family`` supplies η, ``normalizer`` the map (X, W) -> Â, ``link`` the map from the predictor Z to the mean
+    μ = g⁻¹(Z) and so to θ = (η')⁻¹(μ); under the canonical link (``link=None``) Z is θ.  ``dispersion`` is φ > 0.  Raises
+    `InputError` for φ <= 0, for φ ≠ 1 where the family fixes it, and for dependent outputs under another link.
     """
 
     family: Family
     normalizer: Normalizer = identity
-    link: None = field(default=None, kw_only=True)
+    link: Link | None = field(default=None, kw_only=True)
     dispersion: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -77,10 +40,13 @@ class GLM:
             raise InputError(f"GLM got family={self.family!r}: give a family such as fg.bernoulli")
         if not isinstance(self.normalizer, Normalizer):
             raise InputError(f"GLM got normalizer={self.normalizer!r}: give a normalizer such as fg.batch_norm")
-        if self.link is not None:
-            raise InputError(f"GLM got link={self.link!r}: only the canonical link is supported; leave link=None")
-        if not (math.isfinite(self.dispersion) and self.dispersion > 0):
-            raise InputError(f"GLM got dispersion={self.dispersion}: φ must be a positive number")
+        if not isinstance(self.link, Link | None):
+            raise InputError(f"GLM got link={self.link!r}: give a link such as fg.links.probit, or leave link=None")
+        if self.family.joint and self.link not in (None, canonical):
+            curve(self.family, self.link)  # raises
+        phi = self.dispersion
+        if isinstance(phi, bool) or not isinstance(phi, int | float | np.number) or not (math.isfinite(phi) and phi > 0):
+            raise InputError(f"GLM got dispersion={phi!r}: φ must be a positive number")
         if self.dispersion != 1 and not self.family.free_dispersion:
             raise InputError(f"GLM got dispersion={self.dispersion}: {self.family.name} has φ = 1; leave it out")
 
@@ -90,9 +56,10 @@ class GLM:
 
     def init(self, inputs: int, units: int, rng: np.random.Generator | int | None = None) -> Params:
         """Random parameters: weights N(0, 1/D), zero bias, unit gain (where the model has one)."""
-        if inputs < 1 or units < 1:
-            raise InputError(f"init got inputs={inputs}, units={units}: both must be at least 1")
-        weight = np.random.default_rng(rng).normal(scale=inputs**-0.5, size=(units, inputs))
+        whole = all(isinstance(size, int | np.integer) for size in (inputs, units))
+        if not whole or inputs < 1 or units < 1:
+            raise InputError(f"init got inputs={inputs!r}, units={units!r}: both must be at least 1, and whole numbers")
+        weight = generator(rng, "init").normal(scale=inputs**-0.5, size=(units, inputs))
         return Params(weight, np.zeros(units), np.ones(units) if self.has_gain else None)
 
     def unravel(self, v: ArrayLike, units: int) -> Params:
@@ -116,29 +83,55 @@ class GLM:
         with np.errstate(all="ignore"):  # what overflows here is reported by name below
             Z = normalized.value if p.gain is None else p.gain * normalized.value
             Z = Z + p.bias
-            mean = self.family.mean(Z)
+            bent = self.curve
+            if bent is None:
+                self._check_natural(Z)
+                mean = natural = self.family.mean(Z)
+            else:
+                counts = self.family.counts(Z.shape)
+                mean, natural = bent.mean(Z, *counts), bent.natural(Z, *counts)
         bad = ~(np.isfinite(Z) & np.isfinite(mean))
-        if bad.any():
+        if bent is None and bad.any():
             at = tuple(np.argwhere(bad)[0])
             raise InputError(
                 f"{self.family.name}: case {at[0]} has natural parameter {Z[at]:.4g} and mean {mean[at]:.4g}; "
                 "shrink the weights, or normalize the inputs"
             )
-        return Linearization(self, p, normalized, Z, mean)
+        if bent is not None and (reason := refusal(self.family, self.link or canonical, Z, natural, mean)):
+            raise InputError(reason)
+        return Linearization(self, p, normalized, Z, mean, None if bent is None else natural)
+
+    @cached_property
+    def curve(self) -> Curve | None:
+        """θ as a function of the predictor; None where that is θ itself."""
+        found = None if self.link is None else curve(self.family, self.link)
+        return None if found is None or found.trivial else found
+
+    def _check_natural(self, Z: Floats) -> None:
+        family = self.family
+        if family.units not in (None, Z.shape[-1]):
+            raise InputError(f"{family.name} has {family.units} outputs, but the weights have {Z.shape[-1]} units")
+        bad = ~family.domain.contains(Z) if family.domain != REALS else None
+        if bad is not None and bad.any():
+            at = tuple(np.argwhere(bad)[0])
+            raise InputError(
+                f"{family.name}: case {at[0]} has natural parameter {Z[at]:.4g}, which must lie in {family.domain}; use "
+                "link=fg.links.log, or move the bias into that range"
+            )
 
     def _checked(self, p: Params, X: ArrayLike) -> tuple[Params, Floats]:
-        X = np.asarray(X)
-        if X.dtype.kind not in "biuf":
-            raise InputError(f"X has type {X.dtype}: give real numbers")
-        X = X.astype(float, copy=False)
+        X = real_array(X, "X is an array").astype(float, copy=False)
         if X.ndim not in (2, 3) or 0 in X.shape:
             raise InputError(f"X has shape {X.shape}: give (cases, inputs) or (cases, positions, inputs), not empty")
         if not isinstance(p, Params):
             raise InputError(
                 f"parameters are a {type(p).__name__}: give Params, e.g. model.init(...) or model.unravel(...)"
             )
-        W, b, g = (None if v is None else np.asarray(v, dtype=float) for v in (p.weight, p.bias, p.gain))
-        assert W is not None and b is not None
+        if p.weight is None or p.bias is None:
+            raise InputError("parameters need a weight (H, D) and a bias (H,): one of them is None; use model.init")
+        W, b = (real_array(v, f"the {name} is an array").astype(float, copy=False)
+                for name, v in (("weight", p.weight), ("bias", p.bias)))  # fmt: skip
+        g = None if p.gain is None else real_array(p.gain, "the gain is an array").astype(float, copy=False)
         if W.ndim != 2 or W.shape[1] != X.shape[-1]:
             raise InputError(f"weights have shape {W.shape} but X has {X.shape[-1]} inputs: give (units, {X.shape[-1]})")
         if b.shape != W.shape[:1] or (g is not None and g.shape != W.shape[:1]):
@@ -152,18 +145,22 @@ class GLM:
                 raise InputError(f"{name} has a nan or inf at index {where}: drop or impute that row")
         return Params(W, b, g), X
 
-    def natural(self, p: Params, X: ArrayLike) -> Floats:
-        """Natural parameters Z = g Â + b, shape (N, [S,] H)."""
+    def predictor(self, p: Params, X: ArrayLike) -> Floats:
+        """Predictors Z = g Â + b, shape (N, [S,] H)."""
         return self.linearize(p, X).Z
 
+    def natural(self, p: Params, X: ArrayLike) -> Floats:
+        """Natural parameters θ, shape (N, [S,] H): Z itself under the canonical link."""
+        return self.linearize(p, X).natural
+
     def mean(self, p: Params, X: ArrayLike) -> Floats:
-        """E[y | x] = η'(Z), shape (N, [S,] H)."""
+        """E[y | x] = η'(θ), shape (N, [S,] H)."""
         return self.linearize(p, X).mean
 
     def log_likelihood(self, p: Params, X: ArrayLike, Y: ArrayLike) -> Floats:
         """log p(y_n | x_n) of every case, summed over its outputs, shape (N, [S]); Ba et al. eq. (9)."""
         at = self.linearize(p, X)
-        return self.family.log_density(self.family.encode(Y, at.Z.shape), at.Z, self.dispersion)
+        return self.family.log_density(self.family.encode(Y, at.Z.shape), at.natural, self.dispersion)
 
     def loss(self, p: Params, X: ArrayLike, Y: ArrayLike) -> float:
         """The mean negative log-likelihood over cases (and positions)."""
@@ -181,31 +178,47 @@ class GLM:
         """
         at = self.linearize(p, X)
         residual = at.residual(Y).reshape(at.cases, -1)
-        return np.einsum("pnh,nh->np", at.columns().reshape(p.size, *residual.shape), residual)
+        return np.einsum("pnh,nh->np", at.columns().reshape(at.params.size, *residual.shape), residual)
 
     def jvp(self, p: Params, X: ArrayLike, v: Params | ArrayLike) -> Floats:
         """dZ (..., N, [S,] H) for a change ``v`` of the parameters: Params or flat (..., P)."""
-        direction = v if isinstance(v, Params) else self.unravel(v, p.units)
-        return self.linearize(p, X).jvp(direction)
+        at = self.linearize(p, X)
+        direction = v if isinstance(v, Params) else self.unravel(v, at.params.units)
+        for name in ("weight", "bias", "gain"):
+            shape, got = (
+                None if v is None else np.shape(v) for v in (getattr(at.params, name), getattr(direction, name))
+            )
+            if (got if got is None or shape is None else got[-len(shape) :]) != shape:
+                raise InputError(f"jvp got a {name} of shape {got}: the parameters have {shape}; give as many numbers")
+        return at.jvp(direction)
 
     def vjp(self, p: Params, X: ArrayLike, dZ: ArrayLike) -> Params:
         """The gradient of Σ dZ·Z with respect to the parameters."""
-        return self.linearize(p, X).vjp(np.asarray(dZ, dtype=float))
+        at, cotangent = self.linearize(p, X), real_array(dZ, "vjp got an array").astype(float, copy=False)
+        if cotangent.shape[-at.Z.ndim :] != at.Z.shape:
+            raise InputError(f"vjp got an array of shape {cotangent.shape}: give {at.Z.shape}, the shape of Z")
+        return at.vjp(cotangent)
 
     def sample(self, p: Params, X: ArrayLike, rng: np.random.Generator | int | None = None) -> Floats:
         """One draw y ~ p(y | X), shape (N, [S,] H); one-hot rows for a categorical family."""
-        return self.family.draw(self.mean(p, X), self.dispersion, np.random.default_rng(rng))
+        return self.family.draw(self.mean(p, X), self.dispersion, generator(rng, "sample"))
 
 
 @dataclass(frozen=True)
 class Linearization:
-    """A model at given parameters and inputs: Z, E[y], η'' and the Jacobian J = ∂Z/∂parameters as jvp and vjp."""
+    """A model at given parameters and inputs: Z, θ, E[y], η'' and the Jacobian J = ∂Z/∂parameters as jvp and vjp."""
 
     model: GLM
     params: Params
     normalized: Normalized
     Z: Floats
     mean: Floats
+    bent: Floats | None = None  # θ where it is not Z
+
+    @property
+    def natural(self) -> Floats:
+        """θ, the natural parameter of every case."""
+        return self.Z if self.bent is None else self.bent
 
     @property
     def cases(self) -> int:
@@ -214,12 +227,45 @@ class Linearization:
 
     @cached_property
     def hessian(self) -> Hessian:
-        """η''(Z) for each case; Cov[y] = φ η''."""
-        return self.model.family.hessian(self.Z)
+        """φ E[-∂² log p/∂z²] for each case: η''(Z), or (dμ/dz)²/V under another link."""
+        curve = self.model.curve
+        if curve is None:
+            return self.model.family.hessian(self.Z)
+        with np.errstate(all="ignore"):
+            return Hessian(self._finite(curve.weight))
+
+    @cached_property
+    def _slope(self) -> Floats | None:
+        curve = self.model.curve
+        with np.errstate(all="ignore"):
+            return None if curve is None else self._finite(curve.slope)
+
+    def _finite(self, function: Callable[..., Floats]) -> Floats:
+        """A derivative of the link at Z."""
+        value = np.broadcast_to(function(self.Z, *self.model.family.counts(self.Z.shape)), self.Z.shape)
+        bad = ~np.isfinite(value)
+        if bad.any():
+            at = tuple(np.argwhere(bad)[0])
+            link = self.model.link or canonical
+            raise InputError(
+                f"{self.model.family.name}: the {link.name} link is too steep at case {at[0]}, with predictor "
+                f"{self.Z[at]:.4g}; shrink the weights, or normalize the inputs"
+            )
+        return value
 
     def residual(self, Y: Any) -> Floats:
-        """(y - E[y])/φ: the gradient of each case's log-likelihood with respect to z."""
-        return (self.model.family.encode(Y, self.Z.shape) - self.mean) / self.model.dispersion
+        """dθ/dz (y - E[y])/φ: the gradient of each case's log-likelihood with respect to z."""
+        error = (self.model.family.encode(Y, self.Z.shape) - self.mean) / self.model.dispersion
+        return error if self._slope is None else self._slope * error
+
+    def observed_hessian(self, Y: Any) -> Hessian:
+        """-φ ∂² log p/∂z² at the observed Y, for each case: may be negative; `hessian` under the canonical link."""
+        curve = self.model.curve
+        if curve is None:
+            return self.hessian
+        with np.errstate(all="ignore"):
+            bend = self._finite(curve.bend)
+        return Hessian(self.hessian.d - bend * (self.model.family.encode(Y, self.Z.shape) - self.mean))
 
     def jvp(self, v: Params) -> Floats:
         dA = self.normalized.jvp(v.weight)

@@ -23,6 +23,7 @@ LAYERS = (
     "standardize",
     "frozen spectral",
     "normalizers families transformations",
+    "links params",
     "model datasets",
     "symbolic",
     "information",

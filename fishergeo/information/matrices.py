@@ -2,7 +2,8 @@ r"""The Fisher matrices of a model: exact, eq. (13) as printed, empirical, Monte
 
     F = (1/N) Σ_n J_nᵀ (Cov[y|x_n]/φ²) J_n = (1/N) Σ_n J_nᵀ (η''(z_n)/φ) J_n
 
-with J_n = ∂z_n/∂parameters, batch statistics differentiated (Ba, Kiros, Hinton 2016, eq. 12-14).
+with J_n = ∂z_n/∂parameters, batch statistics differentiated (Ba, Kiros, Hinton 2016, eq. 12-14).  Under another link than
+the canonical one η'' stands for (dμ/dz)²/V.
 """
 
 from __future__ import annotations
@@ -12,29 +13,32 @@ from numpy.typing import ArrayLike
 
 from ..errors import InputError
 from ..families import Floats
+from ..links import canonical
 from ..model import GLM, Linearization, Params
+from ..normalizers import Frozen
+from ..params import generator
 from .operator import Metric
 
 _ROOT_LIMIT = 1 << 29  # numbers in the largest root R that is formed (4 GiB)
 
 
 def fisher(model: GLM, p: Params, X: ArrayLike) -> Metric:
-    """The exact Fisher matrix F (P, P) as a linear operator: mean over the cases, statistics differentiated."""
-    at = model.linearize(p, X)
+    """The expected Fisher matrix F (P, P), exact: a linear operator, mean over the cases, statistics differentiated."""
+    at = linearized(model, p, X)
     scale = at.cases * model.dispersion
 
     def product(V: Floats) -> Floats:
-        dZ = at.jvp(model.unravel(V, p.units))
+        dZ = at.jvp(model.unravel(V, at.params.units))
         return at.vjp(at.hessian.apply(dZ)).ravel() / scale
 
     def root() -> Floats:
-        _check_root(p.size, at)
+        _check_root(at.params.size, at)
         R = at.columns()
         for row in R:  # one at a time, in place: R is the largest array there is
             row[...] = at.hessian.root(row) / np.sqrt(scale)
-        return R.reshape(p.size, -1)
+        return R.reshape(at.params.size, -1)
 
-    return Metric(at.params, product, root, f"exact, {_what(model, at)}", at.Z.size)
+    return Metric(at.params, product, root, f"exact (expected), {what(model, at)}", at.Z.size, at.cases)
 
 
 def own_unit_jacobian(at: Linearization) -> Floats:
@@ -51,7 +55,7 @@ def own_unit_jacobian(at: Linearization) -> Floats:
 
 def per_unit_fisher(model: GLM, p: Params, X: ArrayLike) -> PerUnitFisher:
     """Eq. (13)-(14) as printed: F̄_ij from χ_i alone, with ∂â_i/∂w_j (j ≠ i) dropped; exact for BN and WN, not for LN."""
-    at = model.linearize(p, X)
+    at = linearized(model, p, X)
     return PerUnitFisher(model, at, own_unit_jacobian(at), fisher(model, p, X))
 
 
@@ -75,7 +79,7 @@ class PerUnitFisher(Metric):
             columns = columns.reshape(-1, *at.Z.shape)
             return at.hessian.root(columns).reshape(H * size, -1) / np.sqrt(scale)
 
-        super().__init__(at.params, product, root, f"eq. (13) as printed, {_what(model, at)}", at.Z.size)
+        super().__init__(at.params, product, root, f"eq. (13) as printed, {what(model, at)}", at.Z.size, at.cases)
 
     @property
     def gap(self) -> float:
@@ -88,30 +92,33 @@ class PerUnitFisher(Metric):
         return f"{super().__repr__()[:-1]}, relative gap to the exact matrix {self.gap:.3g}>"
 
 
-def from_scores(p: Params, scores: Floats, what: str) -> Metric:
+def from_scores(at: Linearization, scores: Floats, kind: str) -> Metric:
     """The second moment of score vectors (m, P): F = ScoresᵀScores/m."""
-    count = len(scores)
-    return Metric(
-        p, lambda V: (V @ scores.T) @ scores / count, lambda: scores.T / np.sqrt(count), what, count + scores.shape[1]
-    )
+    count, size = scores.shape
+
+    def product(V: Floats) -> Floats:
+        return (V @ scores.T) @ scores / count
+
+    text = f"{kind}, {what(at.model, at)}"
+    return Metric(at.params, product, lambda: scores.T / np.sqrt(count), text, count + size, at.cases)
 
 
 def empirical_fisher(model: GLM, p: Params, X: ArrayLike, Y: ArrayLike) -> Metric:
     """The second moment of the scores at the observed Y; not the Fisher matrix unless Y is distributed as the model."""
-    at = model.linearize(p, X)
-    return from_scores(at.params, model.score(p, X, Y), f"empirical (observed y), {_what(model, at)}")
+    at = linearized(model, p, X)
+    return from_scores(at, model.score(p, X, Y), "empirical (squared scores at the observed y)")
 
 
 def monte_carlo_fisher(
     model: GLM, p: Params, X: ArrayLike, rng: np.random.Generator | int | None = None, draws: int = 1
 ) -> Metric:
     """The second moment of the scores at ``draws`` samples y ~ p(y|x) a case: an unbiased estimate of F."""
-    if draws < 1:
-        raise InputError(f"monte_carlo_fisher got draws={draws}: draw at least once")
-    at = model.linearize(p, X)
-    generator = np.random.default_rng(rng)
-    scores = [model.score(p, X, model.family.draw(at.mean, model.dispersion, generator)) for _ in range(draws)]
-    return from_scores(at.params, np.concatenate(scores), f"Monte Carlo, {draws} draws a case, {_what(model, at)}")
+    if isinstance(draws, bool) or not isinstance(draws, int | np.integer) or draws < 1:
+        raise InputError(f"monte_carlo_fisher got draws={draws!r}: draw at least once, a whole number of times")
+    at = linearized(model, p, X)
+    source = generator(rng, "monte_carlo_fisher")
+    scores = [model.score(p, X, model.family.draw(at.mean, model.dispersion, source)) for _ in range(draws)]
+    return from_scores(at, np.concatenate(scores), f"Monte Carlo, {draws} draws a case")
 
 
 def kfac(model: GLM, p: Params, X: ArrayLike) -> Metric:
@@ -120,7 +127,7 @@ def kfac(model: GLM, p: Params, X: ArrayLike) -> Metric:
     For the plain model u = (x, 1) for every unit, as in Martens, Grosse 2015; under a normalizer each unit has its own u,
     and block (i, j) is E[η''_ij/φ] E[u_i u_jᵀ].
     """
-    at = model.linearize(p, X)
+    at = linearized(model, p, X)
     own = own_unit_jacobian(at)
     H, size, N = own.shape
     curvature = at.hessian.dense().reshape(N, H, H).mean(axis=0) / model.dispersion
@@ -134,12 +141,26 @@ def kfac(model: GLM, p: Params, X: ArrayLike) -> Metric:
         half = vectors * np.sqrt(np.clip(values, 0, None))
         return np.einsum("isn,ij->isnj", own, half).reshape(H * size, -1) / np.sqrt(N)
 
-    return Metric(at.params, product, root, f"Kronecker-factored, {_what(model, at)}", at.Z.size)
+    return Metric(at.params, product, root, f"Kronecker-factored, {what(model, at)}", at.Z.size, at.cases)
 
 
-def _what(model: GLM, at: Linearization) -> str:
-    batch = "batch statistics differentiated" if model.normalizer.stages else "no normalization"
-    return f"{model.family.name}, {model.normalizer.name}, mean over {at.cases} cases, φ={model.dispersion:g}, {batch}"
+def linearized(model: GLM, p: Params, X: ArrayLike) -> Linearization:
+    """The model at p on X; raises `InputError` for what is no model."""
+    if not isinstance(model, GLM):
+        raise InputError(f"a Fisher matrix needs a model, not {model!r:.60}: give fg.GLM(family, normalizer)")
+    return model.linearize(p, X)
+
+
+def what(model: GLM, at: Linearization) -> str:
+    """Which model a matrix is of, what it is averaged over, and what becomes of the statistics."""
+    stages = [stage for _, stage in model.normalizer.stages]
+    batch = "no normalization"
+    if stages:
+        batch = "statistics frozen" if all(isinstance(s, Frozen) for s in stages) else "batch statistics differentiated"
+    link = "" if model.curve is None else f" with {(model.link or canonical).name} link"
+    return (
+        f"{model.family.name}{link}, {model.normalizer.name}, mean over {at.cases} cases, φ={model.dispersion:g}, {batch}"
+    )
 
 
 def _check_root(size: int, at: Linearization) -> None:

@@ -1,0 +1,50 @@
+"""The Hessian η'' of a cumulant, in the few shapes it has: products and a square root without dense matrices."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+tiny_is_zero = np.errstate(under="ignore")  # a probability below 1e-308 is 0, also for callers who trap underflow
+
+
+class Hessian(NamedTuple):
+    """η''(θ) for each case: diag(d) for independent outputs, diag(d) - ddᵀ/Σd for outputs that share a total.
+
+    Outputs y = L u that mix independent u have L diag(d) Lᵀ, ``mixing`` = L (H, H).
+    """
+
+    d: Floats
+    coupled: bool = False
+    mixing: Floats | None = None
+
+    def _half(self, v: Floats) -> Floats:
+        """Lᵀv, or v - Σdv/Σd, or v."""
+        if self.mixing is not None:
+            return v @ self.mixing
+        if not self.coupled:
+            return v
+        return v - (self.d * v).sum(axis=-1, keepdims=True) / self.d.sum(axis=-1, keepdims=True)
+
+    @tiny_is_zero
+    def apply(self, v: Floats) -> Floats:
+        """η''(θ) v along the last axis; ``v`` may carry leading batch dimensions."""
+        product = self.d * self._half(v)
+        return product if self.mixing is None else product @ self.mixing.T
+
+    @tiny_is_zero
+    def root(self, v: Floats) -> Floats:
+        """B v, where BᵀB = η''(θ)."""
+        return np.sqrt(self.d) * self._half(v)
+
+    @tiny_is_zero
+    def dense(self) -> Floats:
+        """The (..., H, H) matrices."""
+        if self.mixing is not None:
+            dense = (self.mixing * self.d[..., None, :]) @ self.mixing.T
+            return (dense + np.swapaxes(dense, -1, -2)) / 2
+        eye = np.eye(self.d.shape[-1])
+        return self.d[..., None] * (eye - self.coupled * self.d[..., None, :] / self.d.sum(axis=-1)[..., None, None])

@@ -1,0 +1,65 @@
+"""The parameters of a model: weights, bias and gain, flattened unit by unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .errors import InputError
+from .families import Floats
+from .families.core import real_array
+
+
+def generator(rng: Any, who: str) -> np.random.Generator:
+    """`np.random.default_rng`, with an `InputError` for what is no seed."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise InputError(f"{who} got rng={rng!r}: give a numpy Generator, a whole number >= 0, or None") from None
+
+
+@dataclass(frozen=True)
+class Params:
+    """Weights W (H, D), bias b (H,) and, for a normalized model, gain g (H,); leading batch dimensions are allowed.
+
+    Flattened unit by unit, [w_1, b_1, g_1, w_2, …]: P = H(D+2), or H(D+1) without a gain.
+    """
+
+    weight: Floats
+    bias: Floats
+    gain: Floats | None = None
+
+    @property
+    def units(self) -> int:
+        return self.weight.shape[-2]
+
+    @property
+    def inputs(self) -> int:
+        return self.weight.shape[-1]
+
+    @property
+    def size(self) -> int:
+        """P, the number of parameters."""
+        return self.units * (self.inputs + 1 + (self.gain is not None))
+
+    def ravel(self) -> Floats:
+        """All parameters as one vector (P,), unit by unit."""
+        columns = [self.weight, self.bias[..., None]] + ([] if self.gain is None else [self.gain[..., None]])
+        return np.concatenate(columns, axis=-1).reshape(*self.weight.shape[:-2], self.size)
+
+    @staticmethod
+    def unravel(v: ArrayLike, units: int, has_gain: bool) -> Params:
+        """The inverse of `ravel`, along the last axis of ``v``."""
+        v = real_array(v, "unravel got a vector").astype(float, copy=False)
+        if not isinstance(units, int | np.integer):
+            raise InputError(f"unravel got units={units!r}: give a whole number")
+        if v.ndim == 0 or units < 1 or v.shape[-1] % units or v.shape[-1] // units < 2 + has_gain:
+            parts = "D + 2" if has_gain else "D + 1"
+            raise InputError(f"unravel got a vector of shape {v.shape} for {units} units: its length must be H({parts})")
+        rows = v.reshape(*v.shape[:-1], units, -1)
+        if has_gain:
+            return Params(rows[..., :-2], rows[..., -2], rows[..., -1])
+        return Params(rows[..., :-1], rows[..., -1])
