@@ -17,7 +17,8 @@ _MODULES = {
     "normalizers": (
         "Normalizer compose identity batch_norm mean_only_batch_norm frozen_batch_norm layer_norm rms_norm weight_norm "
         "weight_standardization centered_weight_norm weight_norm_mean_only_batch_norm input_standardization "
-        "input_layer_norm"
+        "input_layer_norm ghost_batch_norm group_norm prms_norm spectral_norm instance_norm layer_norm_with_positions "
+        "stepwise_batch_norm weight_standardization_group_norm"
     ),
     "families": (
         "Family gaussian bernoulli binomial poisson gamma inverse_gaussian negative_binomial categorical multinomial "

@@ -1,272 +1,18 @@
-"""The zoo of normalizers: each is a name and the stages that standardize inputs, weights and summed inputs."""
+"""The zoo of normalizers: each is one value."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from fractions import Fraction
 from typing import Any
 
-import numpy as np
-
-from .axes import Axis, Site
-from .cells import Array
+from .axes import Axis
+from .cells import First
 from .errors import InputError
 from .frozen import Frozen
-from .spectral import Spectral, SpectrallyScaled
-from .standardize import Scale, Standardize, Standardized, check_eps
-
-Stage = Standardize | Frozen | Spectral
-Done = Standardized | SpectrallyScaled
-
-
-@dataclass(frozen=True)
-class Normalizer:
-    """A normalization of a GLM: stages for the inputs X, the weights W and the summed inputs A = X̂ Ŵᵀ.
-
-    Each of ``inputs``, ``weight`` and ``summed`` is a stage (`Standardize`, `Frozen` or `Spectral`), a tuple of stages
-    applied in turn, or empty.  Raises `InputError` for an axis that the site does not have.
-    """
-
-    name: str
-    inputs: Any = ()
-    weight: Any = ()
-    summed: Any = ()
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise InputError(f"Normalizer got name={self.name!r}: give a non-empty string")
-        if not isinstance(self.source, str):
-            raise InputError(f"{self.name}: source={self.source!r} is not a citation; give a string")
-        for field, site in (("inputs", Site.INPUTS), ("weight", Site.WEIGHT), ("summed", Site.SUMMED)):
-            stages = getattr(self, field)
-            stages = tuple(stages) if isinstance(stages, tuple | list) else (stages,)
-            for stage in stages:
-                if not isinstance(stage, Stage):
-                    raise InputError(f"{self.name}: {field}={stage!r} is not a stage; use fg.Standardize(axis, ...)")
-                if isinstance(stage, Frozen) and site is not Site.SUMMED:
-                    raise InputError(f"{self.name}: frozen statistics belong to the summed inputs, not to {field}")
-                if isinstance(stage, Spectral) and site is not Site.WEIGHT:
-                    raise InputError(f"{self.name}: a largest singular value is of the weights, not of {field}")
-                if not stage.over <= site.axes:
-                    wrong = ", ".join(sorted(axis.name for axis in stage.over - site.axes))
-                    right = ", ".join(axis.name for axis in site.layout(3))
-                    raise InputError(f"{self.name}: {field} has no axis {wrong}; its axes are {right}")
-            object.__setattr__(self, field, stages)
-
-    def __repr__(self) -> str:
-        fields = [
-            f"{f}={v[0] if len(v) == 1 else v!r}" for f in ("inputs", "weight", "summed") if (v := getattr(self, f))
-        ]
-        return f"Normalizer({', '.join([repr(self.name), *fields])})"
-
-    @property
-    def title(self) -> str:
-        return self.name.replace("_", " ")
-
-    @property
-    def stages(self) -> tuple[tuple[Site, Stage], ...]:
-        """All stages with their sites, in the order in which they act."""
-        return tuple(
-            (site, stage)
-            for site, stages in ((Site.INPUTS, self.inputs), (Site.WEIGHT, self.weight), (Site.SUMMED, self.summed))
-            for stage in stages
-        )
-
-    @property
-    def has_gain(self) -> bool:
-        """Whether the model has a gain g; the plain GLM has none, its weights already scale freely."""
-        return bool(self.stages)
-
-    def map_stages(self, change: Callable[[Stage], Stage]) -> Normalizer:
-        """The same normalizer with ``change`` applied to every stage."""
-        sites = (tuple(map(change, stages)) for stages in (self.inputs, self.weight, self.summed))
-        inputs, weight, summed = sites
-        return Normalizer(self.name, inputs, weight, summed, self.source)
-
-    def map_eps(self, change: Callable[[Any], Any]) -> Normalizer:
-        """The same normalizer with every ε > 0 replaced by ``change(ε)``, inside or outside the root as it was."""
-
-        def stage(s: Stage) -> Stage:
-            return s.with_eps(change(s.eps), s.eps_inside) if isinstance(s, Standardize) and s.has_eps else s
-
-        return self.map_stages(stage)
-
-    def with_eps(self, eps: Any, inside: bool = True) -> Normalizer:
-        """The same normalizer with ε = ``eps`` in every stage that divides by a computed σ."""
-        check_eps(eps, self.name)
-        return self.map_stages(lambda stage: stage.with_eps(eps, inside) if isinstance(stage, Standardize) else stage)
-
-    @property
-    def tells_positions_apart(self) -> bool:
-        """Whether positions are neither more cases (cells have both axes or none) nor apart (no cell has positions)."""
-        return any(Axis.POSITION in stage.over for _, stage in self.stages) and not self.flattens
-
-    @property
-    def flattens(self) -> bool:
-        """Whether inputs (N, S, D) are normalized as inputs (NS, D) are."""
-        return all(len(stage.over & {Axis.SAMPLE, Axis.POSITION}) != 1 for _, stage in self.stages)
-
-    @property
-    def units(self) -> int | None:
-        """The number of units that frozen statistics are for; None when any number will do."""
-        return next((units for s in self.summed if (units := getattr(s, "units", None)) is not None), None)
-
-    def multiples(self) -> dict[Axis, int]:
-        """What the size of each axis must be a multiple of, for its groups."""
-        out = dict.fromkeys(Axis, 1)
-        for _, stage in self.stages:
-            for axis, parts in getattr(stage, "groups", ()):
-                out[axis] = math.lcm(out[axis], parts)
-        return out
-
-    def minimum(self) -> dict[Axis, int]:
-        """The smallest size of each axis at which no stage is degenerate, positions aside."""
-        sizes = self.multiples()
-        for _, stage in self.stages:
-            if isinstance(stage, Standardize):
-                axis = _widest(stage.over)
-                least = stage.minimum * dict(stage.groups).get(axis, 1)
-                if stage.first is not None:
-                    least = next(size for size in itertools.count(1) if stage.first.of(size) >= least)
-                sizes[axis] = max(sizes[axis], least)
-        return {axis: -(-size // every) * every for (axis, size), every in zip(sizes.items(), self.multiples().values())}
-
-    def __call__(self, X: Array, W: Array, shift: Array | None = None) -> Normalized:
-        """Run the stages on inputs ``X`` and weights ``W``; ``shift`` is added to the summed inputs A."""
-        inputs = self._site(Site.INPUTS, self.inputs, X)
-        weight = self._site(Site.WEIGHT, self.weight, W)
-        Xhat, What = _last(inputs, X), _last(weight, W)
-        A = Xhat @ What.swapaxes(-1, -2)
-        if shift is not None:
-            A = A + shift
-        return Normalized(inputs, weight, self._site(Site.SUMMED, self.summed, A), Xhat, What, A)
-
-    def _site(self, site: Site, stages: tuple[Stage, ...], t: Array) -> tuple[Done, ...]:
-        done: list[Done] = []
-        layout = site.layout(len(t.shape))
-        for stage in stages:
-            self._check_size(site, stage, layout, t.shape)
-            done.append(stage(t, layout, self.name))
-            t = done[-1].value
-        return tuple(done)
-
-    def _check_size(self, site: Site, stage: Stage, layout: tuple[Axis, ...], shape: tuple[Any, ...]) -> None:
-        sizes = {axis: size for axis, size in zip(layout, shape, strict=True) if axis in stage.over}
-        if stage.over and not sizes:
-            raise InputError(f"{self.name} standardizes along positions but X is (N, D); give X as (N, S, D)")
-        if not isinstance(stage, Standardize) or not all(isinstance(size, int) for size in sizes.values()):
-            return  # index notation: the size is a symbol
-        got = ", ".join(f"{axis.value.upper()}={size}" for axis, size in sizes.items())
-        for axis, parts in stage.groups:
-            if axis in sizes and sizes[axis] % parts:
-                letter = axis.value.upper()
-                raise InputError(
-                    f"{self.name} got {letter}={sizes[axis]}: {parts} equal groups need {letter} divisible by it"
-                )
-        count = math.prod(sizes.values()) // math.prod(parts for axis, parts in stage.groups if axis in sizes)
-        if stage.first is not None:
-            count = stage.first.of(count)
-        if count < stage.minimum:
-            if stage.minimum == 1:
-                why = "an empty cell has no moments"
-            elif stage.minimum == 2:
-                why = "one number leaves nothing, or only its sign"
-            elif count == 2:
-                why = "standardizing two numbers leaves only a sign, so every weight block is 0"
-            else:
-                why = "one number is its own mean, so centering leaves 0 and σ = 0"
-            axis = _widest(sizes)
-            least = self.minimum()[axis]
-            raise InputError(f"{self.name} got {got}: {why}; use {axis.value.upper()} >= {least} or eps > 0")
-
-
-def _widest(axes: Iterable[Axis]) -> Axis:
-    """The axis of a cell that is enlarged where the cell is too small: positions last."""
-    return min(axes, key=lambda axis: (axis is Axis.POSITION, axis.name))
-
-
-def _last(stages: tuple[Done, ...], t: Array) -> Array:
-    return stages[-1].value if stages else t
-
-
-def _cases(X: Array) -> Array:
-    """X with its positions laid out as cases, (N S, D); an index-notation array contracts any number of axes."""
-    return X.reshape(-1, X.shape[-1]) if isinstance(X, np.ndarray) and X.ndim == 3 else X
-
-
-@dataclass(frozen=True)
-class Normalized:
-    """A normalizer evaluated at (X, W): the stages with their moments, and the Jacobian of Â with respect to W."""
-
-    inputs: tuple[Done, ...]
-    weight: tuple[Done, ...]
-    summed: tuple[Done, ...]
-    Xhat: Array
-    What: Array
-    A: Array
-
-    @property
-    def value(self) -> Array:
-        """The normalized summed inputs Â."""
-        return _last(self.summed, self.A)
-
-    @cached_property
-    def _inputs(self) -> Array:
-        """X̂ for the differential: centered where A is centered next, so that a large offset costs no digits."""
-        first = self.summed[0] if self.summed else None
-        if (
-            first is None
-            or first.mean is None
-            or first.frozen
-            or -1 in first.axes
-            or not isinstance(self.Xhat, np.ndarray)
-        ):
-            return self.Xhat
-        return self.Xhat - self.Xhat.mean(axis=first.axes, keepdims=True)
-
-    def jvp(self, dW: Array) -> Array:
-        """dÂ for a change dW (..., H, D) of the weights."""
-        for stage in self.weight:
-            dW = stage.tangent(dW)
-        dA = _cases(self._inputs) @ dW.swapaxes(-1, -2)
-        if isinstance(dA, np.ndarray) and self.A.ndim == 3:
-            dA = dA.reshape(*dW.shape[:-2], *self.A.shape)
-        for stage in self.summed:
-            dA = stage.tangent(dA)
-        return dA
-
-    def vjp(self, dA: Array) -> Array:
-        """The gradient with respect to W (..., H, D) for a cotangent dA (..., N, H) of Â."""
-        for stage in reversed(self.summed):
-            dA = stage.adjoint(dA)
-        if isinstance(dA, np.ndarray) and self.A.ndim == 3:
-            dA = dA.reshape(*dA.shape[:-3], -1, dA.shape[-1])
-        dW = dA.swapaxes(-1, -2) @ _cases(self._inputs)
-        for stage in reversed(self.weight):
-            dW = stage.adjoint(dW)
-        return dW
-
-
-def compose(*normalizers: Normalizer, name: str | None = None) -> Normalizer:
-    """The normalizer with the stages of all ``normalizers``, in their order at each site.
-
-    Raises `InputError` for no normalizer, and for anything else than normalizers.
-    """
-    if not normalizers or not all(isinstance(normalizer, Normalizer) for normalizer in normalizers):
-        given = ", ".join(map(repr, normalizers)) or "nothing"
-        raise InputError(f"compose got {given}: give one or more normalizers, e.g. fg.weight_norm, fg.batch_norm")
-    return Normalizer(
-        "+".join(normalizer.name for normalizer in normalizers) if name is None else name,
-        inputs=sum((normalizer.inputs for normalizer in normalizers), ()),
-        weight=sum((normalizer.weight for normalizer in normalizers), ()),
-        summed=sum((normalizer.summed for normalizer in normalizers), ()),
-        source="; ".join(dict.fromkeys(normalizer.source for normalizer in normalizers if normalizer.source)),
-    )
-
+from .normalizer import Done, Normalized, Normalizer, Stage, compose
+from .spectral import Spectral
+from .standardize import Scale, Standardize
 
 _BATCH = (Axis.SAMPLE, Axis.POSITION)
 
@@ -308,6 +54,62 @@ def frozen_batch_norm(mean: Any, var: Any, eps: float = 0) -> Normalizer:
     return Normalizer("frozen_batch_norm", summed=Frozen(mean, var, eps), source="Ioffe, Szegedy 2015, Alg. 2")
 
 
+def ghost_batch_norm(batches: int) -> Normalizer:
+    """Batch norm within each of ``batches`` runs of cases, which must be of equal length: N divisible by ``batches``."""
+    return Normalizer(
+        f"ghost_batch_norm_{_count(batches, 'ghost_batch_norm', 'batches')}",
+        summed=Standardize(_BATCH, groups={Axis.SAMPLE: batches}),
+        source="Hoffer, Hubara, Soudry 2017, arXiv 1705.08741, section 4",
+    )
+
+
+def group_norm(groups: int) -> Normalizer:
+    """Layer norm over positions and the units of each of ``groups`` groups: H divisible by ``groups``."""
+    return Normalizer(
+        f"group_norm_{_count(groups, 'group_norm', 'groups')}",
+        summed=Standardize((Axis.POSITION, Axis.UNIT), groups={Axis.UNIT: groups}),
+        source="Wu, He 2018, arXiv 1803.08494",
+    )
+
+
+def prms_norm(fraction: Any = Fraction(1, 16), rounding: Any = math.ceil) -> Normalizer:
+    """RMS norm with the root mean square of the first ⌈pH⌉ units, of ⌊pH⌋ with ``rounding=math.floor`` as in its code."""
+    first = First(fraction, rounding)
+    return Normalizer(
+        "prms_norm" if first.rounding is math.ceil else "prms_norm_rounded_down",
+        summed=Standardize(Axis.UNIT, center=False, first=first),
+        source="Zhang, Sennrich 2019, arXiv 1910.07467, section 3.2",
+    )
+
+
+def _count(value: Any, who: str, what: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(f"{who} got {what}={value!r}: give a whole number >= 1")
+    return value
+
+
+instance_norm = Normalizer(
+    "instance_norm", summed=Standardize(Axis.POSITION), source="Ulyanov, Vedaldi, Lempitsky 2016, arXiv 1607.08022"
+)
+layer_norm_with_positions = Normalizer(
+    "layer_norm_with_positions",
+    summed=Standardize((Axis.UNIT, Axis.POSITION)),
+    source="Wu, He 2018, arXiv 1803.08494, eq. (4)",
+)
+stepwise_batch_norm = Normalizer(
+    "stepwise_batch_norm",
+    summed=Standardize(Axis.SAMPLE),
+    source="Cooijmans et al. 2017, arXiv 1603.09025, section 3",
+)
+spectral_norm = Normalizer("spectral_norm", weight=Spectral(), source="Miyato et al. 2018, arXiv 1802.05957")
+
+
+def weight_standardization_group_norm(groups: int) -> Normalizer:
+    """Weight standardization followed by group norm."""
+    both = compose(weight_standardization, group_norm(groups))
+    return Normalizer(f"weight_standardization_group_norm_{groups}", both.inputs, both.weight, both.summed, both.source)
+
+
 ZOO: tuple[Normalizer, ...] = (
     identity,
     batch_norm,
@@ -321,4 +123,15 @@ ZOO: tuple[Normalizer, ...] = (
     weight_norm_mean_only_batch_norm,
     input_standardization,
     input_layer_norm,
+    ghost_batch_norm(2),
+    group_norm(2),
+    prms_norm(Fraction(1, 2)),
+    prms_norm(Fraction(1, 2), math.floor),
+    spectral_norm,
+    instance_norm,
+    layer_norm_with_positions,
+    stepwise_batch_norm,
+    weight_standardization_group_norm(2),
 )
+
+__all__ = ["Done", "Normalized", "Normalizer", "Stage", "compose"]

@@ -53,6 +53,11 @@ def check_eps(eps: Any, who: str) -> None:
         raise InputError(f"{who} got eps={eps!r}: σ² + ε needs a finite ε >= 0; use e.g. eps=1e-5")
 
 
+def _check_choice(option: str, choice: Any) -> None:
+    if not isinstance(choice, bool | np.bool_):
+        raise InputError(f"Standardize got {option}={choice!r}: it is a yes or a no; give True or False")
+
+
 @dataclass(frozen=True)
 class Standardize:
     """Standardize along the axes ``over``: t̂ = c/σ with c = t - mean(t), σ = std(t) by default.
@@ -88,9 +93,8 @@ class Standardize:
         axes = frozenset(listed)
         if not isinstance(scale, Scale):
             raise InputError(f"Standardize got scale={scale!r}: use fg.Scale.STD, fg.Scale.NORM or fg.Scale.NONE")
-        for option, choice in (("center", center), ("eps_inside", eps_inside)):
-            if not isinstance(choice, bool | np.bool_):
-                raise InputError(f"Standardize got {option}={choice!r}: it is a yes or a no; give True or False")
+        _check_choice("center", center)
+        _check_choice("eps_inside", eps_inside)
         check_eps(eps, "Standardize")
         if not center and scale is Scale.NONE:
             raise InputError("Standardize got center=False and scale=NONE: nothing to do; leave this stage out")
@@ -122,8 +126,10 @@ class Standardize:
         """The same stage with ε = ``eps``; one that divides by nothing is left as it is."""
         if self.scale is Scale.NONE:
             return self
+        check_eps(eps, "Standardize")
+        _check_choice("eps_inside", inside)
         changed = copy(self)
-        for field, value in (("eps", eps), ("eps_inside", inside)):
+        for field, value in (("eps", eps), ("eps_inside", bool(inside))):
             object.__setattr__(changed, field, value)
         return changed
 

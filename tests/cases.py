@@ -15,8 +15,8 @@ from fishergeo.families import FAMILIES
 from fishergeo.normalizers import ZOO
 from fishergeo.transformations import TRANSFORMATIONS
 
-SIZES = (7, 4, 3)  # N, D, H: all different and at least 3
-SIZES_WITH_POSITIONS = (3, 5, 4, 6)  # N, S, D, H
+SIZES = (8, 4, 6)  # N, D, H: all different, at least 3, two groups of at least 3 cases or units
+SIZES_WITH_POSITIONS = (4, 5, 3, 6)  # N, S, D, H
 DISPERSIONS = {"gaussian": (1.0, 2.5)}  # families whose φ is free are tried with more than φ = 1
 
 
@@ -52,8 +52,14 @@ def frozen_per_unit(units: int) -> Case:
     return Case("frozen-per-unit", fg.frozen_batch_norm(mean, var), oracles.frozen(mean, var))
 
 
-PLAIN = [Case(n.name, n, oracles.forward(n.name)) for n in ZOO]
-CASES = [*_cases(), frozen_per_unit(SIZES[2])]
+def on_positions_alone(case: Case) -> bool:
+    """Whether a stage has cells that only inputs (N, S, D) have."""
+    return any(stage.over == {fg.Axis.POSITION} for _, stage in case.normalizer.stages)
+
+
+ALL = [Case(n.name, n, oracles.forward(n.name)) for n in ZOO]
+PLAIN = [case for case in ALL if not on_positions_alone(case)]
+CASES = [case for case in (*_cases(), frozen_per_unit(SIZES[2])) if not on_positions_alone(case)]
 CASES_WITH_POSITIONS = [*_cases(), frozen_per_unit(SIZES_WITH_POSITIONS[3])]
 
 _AXES = {"n": fg.Axis.SAMPLE, "s": fg.Axis.POSITION, "h": fg.Axis.UNIT, "d": fg.Axis.INPUT}

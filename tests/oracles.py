@@ -53,6 +53,37 @@ def same(t: Any, eps: Any) -> Any:
     return t
 
 
+def of_case(t: Any) -> tuple[int, ...]:
+    """Every axis but the first: units, and positions where there are any."""
+    return tuple(range(1, t.ndim))
+
+
+def standard(t: Any, axis: Any, eps: tuple[Any, bool]) -> Any:
+    return over_root(centered(t, axis), axis, eps)
+
+
+def in_groups(t: Any, axis: int, parts: int, each: Callable[[Any], Any]) -> Any:
+    """``each`` on runs of equal length, put together again."""
+    return np.concatenate([each(part) for part in np.split(t, parts, axis=axis)], axis=axis)
+
+
+def partial_rms(t: Any, first: int, eps: tuple[Any, bool]) -> Any:
+    """t over the root mean square of its first entries."""
+    square = (t[..., :first] ** 2).sum(axis=-1, keepdims=True) / first
+    value = number(eps[0], t)
+    return t / (np.sqrt(square + value) if eps[1] else np.sqrt(square) + value)
+
+
+def largest_singular(w: Any) -> Any:
+    """From powers of W Wᵀ, squared until only the largest eigenvalue is left: arithmetic alone."""
+    gram = w @ w.T
+    power = gram
+    for _ in range(40):
+        power = power / np.trace(power)
+        power = power @ power
+    return np.sqrt(np.trace(gram @ power) / np.trace(power))
+
+
 # inputs, weights, summed inputs: what each normalizer of the literature does to them
 FORMULAS: dict[str, tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]] = {
     "identity": (same, same, same),
@@ -71,6 +102,19 @@ FORMULAS: dict[str, tuple[Callable[..., Any], Callable[..., Any], Callable[..., 
     ),
     "input_standardization": (lambda x, e: over_root(centered(x, cases(x)), cases(x), e), same, same),
     "input_layer_norm": (lambda x, e: over_root(centered(x, -1), -1, e), same, same),
+    "ghost_batch_norm_2": (same, same, lambda a, e: in_groups(a, 0, 2, lambda t: standard(t, cases(t), e))),
+    "group_norm_2": (same, same, lambda a, e: in_groups(a, -1, 2, lambda t: standard(t, of_case(t), e))),
+    "prms_norm": (same, same, lambda a, e: partial_rms(a, -(-a.shape[-1] // 2), e)),
+    "prms_norm_rounded_down": (same, same, lambda a, e: partial_rms(a, a.shape[-1] // 2, e)),
+    "spectral_norm": (same, lambda w, e: w / largest_singular(w), same),
+    "instance_norm": (same, same, lambda a, e: standard(a, 1, e)),
+    "layer_norm_with_positions": (same, same, lambda a, e: standard(a, of_case(a), e)),
+    "stepwise_batch_norm": (same, same, lambda a, e: standard(a, 0, e)),
+    "weight_standardization_group_norm_2": (
+        same,
+        lambda w, e: standard(w, -1, e),
+        lambda a, e: in_groups(a, -1, 2, lambda t: standard(t, of_case(t), e)),
+    ),
 }
 
 
@@ -144,8 +188,11 @@ def draw_move(name: str, X: Any, W: Any, rng: np.random.Generator, sign: int = 1
         return [np.roll(np.arange(len(W)), 1)]
     if code == "Q":
         return [np.linalg.qr(rng.normal(size=(W.shape[1],) * 2))[0]]
-    sizes = {"1": 1, "n": X.shape[0], "d": X.shape[1], "h": W.shape[0]}
-    values = rng.normal(size=[sizes[letter] for letter in code[1:]])
+    sizes = {"1": 1, "n": X.shape[0], "d": X.shape[-1], "h": W.shape[0]}
+    shape = [sizes[letter] for letter in code[1:]]
+    if code[1] == "n" and X.ndim == 3:  # one value for all positions of a case
+        shape.insert(1, 1)
+    values = rng.normal(size=shape)
     return [sign * np.exp(values) if code[0] == "δ" else values]
 
 
@@ -156,11 +203,11 @@ def before_and_after(forward: Forward, name: str, X: Any, W: Any, values: Sequen
 
 
 def invariant(forward: Forward, name: str, rng: np.random.Generator, sizes: Any = (7, 5, 4), sign: int = 1) -> bool:
-    """Whether Â stays the same at three random points of sizes (N, D, H); asserts that the answer is clear-cut."""
-    N, D, H = sizes
+    """Whether Â stays the same at three random points of sizes (N, [S,] D, H); asserts that the answer is clear-cut."""
+    *shape, H = sizes
     defects = []
     for _ in range(3):
-        X, W = rng.normal(size=(N, D)), rng.normal(size=(H, D))
+        X, W = rng.normal(size=shape), rng.normal(size=(H, shape[-1]))
         before, after = before_and_after(forward, name, X, W, draw_move(name, X, W, rng, sign))
         defects.append(np.abs(after - before).max() / np.abs(before).max())
     assert max(defects) < 1e-9 or min(defects) > 1e-5, f"{name}: unclear, relative defects {defects}"

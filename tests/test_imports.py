@@ -22,6 +22,7 @@ LAYERS = (
     "cells",
     "standardize",
     "frozen spectral",
+    "normalizer",
     "normalizers families transformations",
     "links params",
     "model datasets",
