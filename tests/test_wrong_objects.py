@@ -113,6 +113,27 @@ def test_draws_that_are_wrong(draw, rng, X):
     fails(contracts.draws_have_the_moments, Setup.of(BATCH_NORM, family, X, H, rng), rng)
 
 
+RIGHT_FAMILIES = (
+    fg.gamma,
+    fg.inverse_gaussian,
+    fg.binomial(7),
+    fg.negative_binomial(0.7),
+    fg.multinomial(12),
+    fg.multivariate_gaussian([[2, 1], [1, 3]]),
+    fg.multivariate_gaussian(np.diag([1.0, 2, 3]) + 0.3),
+)
+
+
+@pytest.mark.parametrize("family", RIGHT_FAMILIES, ids=lambda f: f.name)
+def test_check_holds_for_families_with_a_domain_or_trials(family):
+    for seed in range(3):
+        assert fg.check(family, seed), fg.check(family, seed)
+
+
+def test_check_refuses_trials_for_each_case():
+    contracts.is_refused(lambda: fg.check(fg.binomial([3, 4, 5])), "binomial(3 cases)", "give one number of trials")
+
+
 @pytest.mark.parametrize(
     ("contract", "name"), [(contract, name) for contract, names in WRONG_FAMILIES.items() for name in names]
 )

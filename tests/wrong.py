@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 import numpy as np
+import sympy
 
 import fishergeo as fg
 from fishergeo.families import Family, Hessian, Support
@@ -104,15 +105,24 @@ WRONG_FAMILIES = {
         "no log-factorial": replace(fg.poisson, base=lambda y, phi: 0),
         "counts that need not be whole": replace(fg.poisson, support=_HALF_LINE),
         "two outcomes taken for many": replace(fg.bernoulli, support=_INTEGERS),
+        "shape φ for 1/φ": replace(
+            fg.gamma, base=lambda y, phi: phi * sympy.log(phi * y) - sympy.log(y) - sympy.loggamma(phi)
+        ),
+        "half a determinant": shifted(fg.multivariate_gaussian([[2, 1], [1, 3]]), lambda phi: np.log(5) / 4),
     },
     "support": {
         "normal samples of a Bernoulli mean": replace(
             fg.bernoulli, draw=lambda mean, phi, rng: rng.normal(mean, np.sqrt(mean * (1 - mean)))
         ),
+        "one trial too many": replace(fg.binomial(4), support=fg.binomial(5).support),
         **{f"takes everything, {f.name}": takes_everything(f) for f in (fg.gaussian, fg.bernoulli, fg.poisson)},
     },
     "samples": {
         "mean off by 10 %": replace(fg.poisson, draw=lambda mean, phi, rng: rng.poisson(1.1 * mean).astype(float)),
+        "variance φ for 1/φ": replace(fg.inverse_gaussian, draw=lambda mean, phi, rng: rng.wald(mean, phi)),
+        "the covariance of another": replace(
+            fg.multivariate_gaussian([[2, 1], [1, 3]]), draw=fg.multivariate_gaussian([[2, 0], [0, 3]]).draw
+        ),
         "φ left out": replace(fg.gaussian, draw=lambda mean, phi, rng: rng.normal(mean, 1.0)),
         "φ for its root": replace(fg.gaussian, draw=lambda mean, phi, rng: rng.normal(mean, phi)),
         "one number decides all outputs": replace(

@@ -58,7 +58,7 @@ def check(value: Any, rng: np.random.Generator | int | None = 0) -> Check:
     contracts = next((found for kind, found in CONTRACTS.items() if isinstance(value, kind)), None)
     if contracts is None:
         raise InputError(f"check got a {type(value).__name__}: give a Normalizer, a Family or a Transformation")
-    if isinstance(getattr(value, "trials", 1), tuple):
+    if isinstance(value, Family) and isinstance(value.trials, tuple):
         raise InputError(f"check got {value!r} with trials of its own for each case: give one number of trials")
     random = generator("check", rng)
     results = []

@@ -19,22 +19,14 @@ _PROBES = (-1e6, -2.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 7.0, 1e6, np.nan, np
 def natural_parameters(family: Family, rng: np.random.Generator, cases: int, units: int = 3) -> Floats:
     """Random admissible θ (cases, H), with H = ``units`` unless the family fixes it.
 
-    They are any numbers, or ``family.example(rng, shape)`` where only some are admissible.  Raises `Broken` where mean or
-    variance are not finite.
+    Raises `Broken` where mean or variance are not finite at an example that the family gives.
     """
-    shape = (cases, getattr(family, "units", None) or units)
-    example = getattr(family, "example", None)
-    theta = rng.normal(size=shape) if example is None else example(rng, shape)
+    theta = family.example(rng, (cases, family.units or units))
     with np.errstate(all="ignore"):
         fine = np.isfinite(family.mean(theta)).all() and (family.hessian(theta).d > 0).all()
     if not fine:
         raise Broken(f"{family.name} has no finite mean and positive variance at θ = {theta[0]}: restrict its domain")
     return theta
-
-
-def is_joint(family: Family) -> bool:
-    """Whether the outputs of a case are dependent, so that its cumulant is one number."""
-    return bool(getattr(family, "joint", family.coupled))
 
 
 def mean_is_the_derivative(family: Family, rng: np.random.Generator) -> str:
@@ -44,7 +36,7 @@ def mean_is_the_derivative(family: Family, rng: np.random.Generator) -> str:
     worst = 0.0
     for k, e in enumerate(np.eye(theta.shape[-1])):
         slope = _slope(family.cumulant_value, theta, e)
-        worst = max(worst, float(np.abs((slope if is_joint(family) else slope[:, k]) - mean[:, k]).max()))
+        worst = max(worst, float(np.abs((slope if family.joint else slope[:, k]) - mean[:, k]).max()))
         worst = max(worst, float(np.abs(_slope(family.mean, theta, e) - hessian[:, :, k]).max()))
     return small(worst, float(np.abs(hessian).max()), 1e-8, "against central differences")
 
@@ -62,7 +54,7 @@ def density_is_normalized(family: Family, rng: np.random.Generator) -> str:
     """the density sums or integrates to 1 over the support, whatever φ"""
     worst, cases = 0.0, 0
     for phi in _dispersions(family):
-        for theta in _typical(family, rng, 3, 3 if is_joint(family) else 1):
+        for theta in _typical(family, rng, 3, 3 if family.joint else 1):
             draws = family.draw(np.repeat(family.mean(theta[None]), 500, axis=0), phi, rng)
             is_continuous = family.support.contains(draws + 0.01 * rng.random(draws.shape)).all()  # or only some numbers
             total = _integral(family, theta, phi) if is_continuous else _sum(family, theta, phi, draws)
@@ -73,20 +65,23 @@ def density_is_normalized(family: Family, rng: np.random.Generator) -> str:
 
 
 def support_is_kept(family: Family, rng: np.random.Generator) -> str:
-    """samples lie in the support, and what lies outside is refused"""
+    """samples lie in the support, and what lies outside or has density 0 is refused"""
     for phi in _dispersions(family):
-        mean = family.mean(natural_parameters(family, rng, 500))
-        y = family.draw(mean, phi, rng)
+        theta = natural_parameters(family, rng, 500)
+        y = family.draw(family.mean(theta), phi, rng)
         outside = ~family.support.contains(y)
         if outside.any():
             raise Broken(f"a sample {y[np.argwhere(outside)[0][0]]} is not in the support, {family.support.text}")
         if not np.array_equal(family.encode(y, y.shape), y):
             raise Broken("encode changes samples")
     refused = 0
-    for place, value in itertools.product(range(y.shape[-1]), _PROBES):
+    for place, value in itertools.product(range(y.shape[-1]), (*_PROBES, y.max() + 1)):
         row = y[:1].copy()
         row[0, place] = value
         inside = bool(np.isfinite(value)) and bool(family.support.contains(row).all())
+        with np.errstate(all="ignore"):
+            if inside and not np.isfinite(family.log_density(row, theta[:1], phi)).all():
+                raise Broken(f"{row[0]} lies in the support, {family.support.text}, but has no density")
         try:
             family.encode(row, row.shape)
             taken = True

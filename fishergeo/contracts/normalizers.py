@@ -116,7 +116,7 @@ def null_space_is_explained(normalizer: Normalizer, rng: np.random.Generator) ->
     X, p = random_model(normalizer, rng)
     found = []
     for kind, data in _data_sets(X, rng):
-        for family in (f for f in FAMILIES if getattr(f, "units", None) in (None, p.units)):
+        for family in (f for f in FAMILIES if f.units in (None, p.units)):
             result = symmetries(GLM(family, normalizer), _inside(family, p, rng), data)
             if result.unexplained:
                 raise Broken(
