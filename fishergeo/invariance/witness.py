@@ -24,7 +24,7 @@ from .numbers import with_positions
 
 _HEIGHTS = ((0, 1), (0, 1, -1), (0, 1, 2, -1), (0, 1, 2, 3, -1, -2))
 _PER_SIZE = 128  # candidates tried at one size and height before the next
-_COUNTED = 4000  # candidates tried in all before drawing
+_COUNTED = 200  # candidates tried in all before drawing
 
 _TURNS = (((0, -1), (1, 0)), ((Fraction(3, 5), Fraction(-4, 5)), (Fraction(4, 5), Fraction(3, 5))))  # rational rotations
 
