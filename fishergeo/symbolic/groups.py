@@ -45,7 +45,11 @@ def is_group_delta(factor: Expr) -> bool:
 
 
 def merged(factors: Iterable[Expr], bound: Iterable[Symbol] = ()) -> list[Expr]:
-    """The factors with the indices of each group named by the first of them, free ones first, and all their deltas."""
+    """The factors with each group named by the first of its indices, free ones first.
+
+    The deltas that remain are those with a free index, where there is one: the sums over the others then separate.  Where
+    all are summed over, all pairs remain, for no index is to be preferred.
+    """
     factors = [part for factor in factors for part in Mul.make_args(factor)]
     deltas = [factor for factor in factors if is_group_delta(factor)]
     if not deltas:
@@ -56,7 +60,9 @@ def merged(factors: Iterable[Expr], bound: Iterable[Symbol] = ()) -> list[Expr]:
         first, *others = sorted(members, key=lambda e: (bool(e.free_symbols & bound), str(e)))
         names = {GROUP(other, parts): GROUP(first, parts) for other in others}
         rest = [factor.xreplace(names) for factor in rest]
-        pairs = itertools.combinations(sorted(members, key=str), 2)
+        pairs = [(first, other) for other in others]
+        if first.free_symbols & bound:
+            pairs = list(itertools.combinations(sorted(members, key=str), 2))
         closed += [KroneckerDelta(GROUP(a, parts), GROUP(b, parts)) for a, b in pairs]
     return [part for factor in rest for part in Mul.make_args(factor)] + closed
 
