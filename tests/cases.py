@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -57,39 +59,90 @@ def on_positions_alone(case: Case) -> bool:
     return any(stage.over == {fg.Axis.POSITION} for _, stage in case.normalizer.stages)
 
 
+def divides(case: Case) -> bool:
+    """Whether a stage divides by a σ that it computes."""
+    return any(stage.over and stage.scale is not fg.Scale.NONE for _, stage in case.normalizer.stages)
+
+
 ALL = [Case(n.name, n, oracles.forward(n.name)) for n in ZOO]
 PLAIN = [case for case in ALL if not on_positions_alone(case)]
 CASES = [case for case in (*_cases(), frozen_per_unit(SIZES[2])) if not on_positions_alone(case)]
 CASES_WITH_POSITIONS = [*_cases(), frozen_per_unit(SIZES_WITH_POSITIONS[3])]
 
+
+def admissible(normalizer: fg.Normalizer, sizes: Sequence[int]) -> tuple[int, ...]:
+    """Sizes (N, [S,] D, H) raised until they split into groups and no stage degenerates, with ε = 0 or not."""
+    axes = [fg.Axis.SAMPLE, fg.Axis.POSITION, fg.Axis.INPUT, fg.Axis.UNIT]
+    if len(sizes) == 3:
+        axes.remove(fg.Axis.POSITION)
+    least, every = normalizer.with_eps(0).minimum(), normalizer.multiples()
+    return tuple(-(-max(k, least[axis]) // every[axis]) * every[axis] for axis, k in zip(axes, sizes, strict=True))
+
+
 _AXES = {"n": fg.Axis.SAMPLE, "s": fg.Axis.POSITION, "h": fg.Axis.UNIT, "d": fg.Axis.INPUT}
 _SCALES = {"std": fg.Scale.STD, "norm": fg.Scale.NORM, "nothing": fg.Scale.NONE}
+SPECTRAL = "spectral"  # a stage of the weights without options
+HALF = Fraction(1, 2)
 
 
-def stage(over: str, center: bool, divide: str, eps: tuple[Any, bool] = (0, True)) -> fg.Standardize:
-    """The package's stage for the arguments of `oracles.standardize`."""
-    axes = [_AXES[letter] for letter in over]
-    return fg.Standardize(axes, center=center, scale=_SCALES[divide], eps=eps[0], eps_inside=eps[1])
+def stage(
+    over: str,
+    center: bool,
+    divide: str,
+    eps: tuple[Any, bool] = (0, True),
+    parts: Sequence[tuple[str, int]] = (),
+    first: tuple[Fraction, Any] | None = None,
+) -> fg.Standardize:
+    """The package's stage for the arguments of `oracles.standardize`; ``first`` is a fraction and its rounding."""
+    return fg.Standardize(
+        [_AXES[letter] for letter in over],
+        center=center,
+        scale=_SCALES[divide],
+        eps=eps[0],
+        eps_inside=eps[1],
+        groups={_AXES[letter]: number for letter, number in parts},
+        first=None if first is None else fg.First(*first),
+    )
+
+
+def formula(*arguments: Any) -> tuple[Any, ...]:
+    """The arguments of `oracles.standardize` for those of `stage`."""
+    if len(arguments) < 6 or arguments[5] is None:
+        return arguments
+    fraction, rounding = arguments[5]
+    return (*arguments[:5], lambda size: rounding(fraction * size))
 
 
 def composed(name: str, **sites: list[Any]) -> Case:
-    """A normalizer of any stages at the three sites, with its plain formula."""
-    stages = {site: tuple(stage(*arguments) for arguments in listed) for site, listed in sites.items()}
-    return Case(name, fg.Normalizer(name, **stages), oracles.staged(**sites))
+    """A normalizer of any stages (arguments of `stage`, or SPECTRAL) at the three sites, with its plain formula."""
+    ours = {k: tuple(fg.Spectral() if a is SPECTRAL else stage(*a) for a in listed) for k, listed in sites.items()}
+    plain = {k: [oracles.spectral if a is SPECTRAL else formula(*a) for a in listed] for k, listed in sites.items()}
+    return Case(name, fg.Normalizer(name, **ours), oracles.staged(**plain))
 
 
-def random_composition(rng: np.random.Generator, name: str, axes: str = "nhd", eps: tuple[Any, ...] = (0,)) -> Case:
-    """A normalizer of 1 to 3 random stages at random sites."""
+def random_composition(
+    rng: np.random.Generator, name: str, axes: str = "nhd", eps: tuple[Any, ...] = (0,), rich: bool = False
+) -> Case:
+    """A normalizer of 1 to 3 random stages at random sites; a ``rich`` one has groups, leading entries, spectral norms."""
     options = [(True, "std"), (True, "norm"), (True, "nothing"), (False, "std"), (False, "norm")]
     sites: dict[str, list[Any]] = {"inputs": [], "weight": [], "summed": []}
     letters = {"inputs": "nsd", "weight": "hd", "summed": "nsh"}
     for _ in range(rng.choice([1, 2, 2, 3])):
         site = rng.choice(list(sites))
+        if rich and site == "weight" and rng.random() < 0.25:
+            sites[site].append(SPECTRAL)
+            continue
         possible = [letter for letter in letters[site] if letter in axes]
         over = "".join(rng.permutation(possible)[: rng.integers(1, len(possible) + 1)])
         center, divide = options[rng.integers(len(options))]
         value = 0 if divide == "nothing" else eps[rng.integers(len(eps))]
-        sites[site].append((over, center, divide, (value, bool(rng.integers(2)) or not value)))
+        arguments = (over, center, divide, (value, bool(rng.integers(2)) or not value))
+        kind = rng.choice(["plain", "groups", "first"]) if rich else "plain"
+        if kind == "groups":
+            arguments = (*arguments, ((rng.choice(list(over)).item(), 2 + int(rng.random() < 0.3)),))
+        elif kind == "first" and len(over) == 1:
+            arguments = (*arguments, (), (HALF, (math.ceil, math.floor)[rng.integers(2)]))
+        sites[site].append(arguments)
     text = " ".join(f"{site}:{'>'.join(map(str, listed))}" for site, listed in sites.items() if listed)
     return composed(f"{name} {text}", **sites)
 
@@ -135,10 +188,22 @@ def each_case(cases: list[Case] = CASES) -> Any:
     return pytest.mark.parametrize("case", cases, ids=str)
 
 
+_PAIRS = [(family, phi) for family in FAMILIES for phi in DISPERSIONS.get(family.name, (1.0,))]
+
+
 def each_family() -> Any:
     """Every family with every dispersion that it is tried with."""
-    pairs = [(family, phi) for family in FAMILIES for phi in DISPERSIONS.get(family.name, (1.0,))]
-    return pytest.mark.parametrize(("family", "phi"), pairs, ids=[f"{f.name}-{phi:g}" for f, phi in pairs])
+    return pytest.mark.parametrize(("family", "phi"), _PAIRS, ids=[f"{f.name}-{phi:g}" for f, phi in _PAIRS])
+
+
+def each_case_and_family(cases: list[Case] = CASES) -> Any:
+    """Every normalizer with every family; with an ε, which changes Â alone, each with one family in turn."""
+    triples = []
+    for k, case in enumerate(cases):
+        exact = not any(stage.has_eps for _, stage in case.normalizer.stages)
+        triples += [(case, *pair) for pair in (_PAIRS if exact else [_PAIRS[k % len(_PAIRS)]])]
+    ids = [f"{case}-{family.name}-{phi:g}" for case, family, phi in triples]
+    return pytest.mark.parametrize(("case", "family", "phi"), triples, ids=ids)
 
 
 def each_transformation() -> Any:

@@ -37,10 +37,11 @@ def count(t: Any, axis: Any) -> int:
     return int(np.prod([t.shape[k] for k in np.atleast_1d(axis)]))
 
 
-def over_root(c: Any, axis: Any, eps: tuple[Any, bool], norm: bool = False) -> Any:
-    """c/σ with σ the root mean square of c (or its Euclidean norm); ε inside or outside the root."""
+def over_root(c: Any, axis: Any, eps: tuple[Any, bool], norm: bool = False, of: Any = None) -> Any:
+    """c/σ with σ the root mean square of c, or of ``of`` (or its Euclidean norm); ε inside or outside the root."""
+    of = c if of is None else of
     value, inside = number(eps[0], c), eps[1]
-    square = (c * c).sum(axis=axis, keepdims=True) / (1 if norm else count(c, axis))
+    square = (of * of).sum(axis=axis, keepdims=True) / (1 if norm else count(of, axis))
     return c / (np.sqrt(square + value) if inside else np.sqrt(square) + value)
 
 
@@ -69,9 +70,7 @@ def in_groups(t: Any, axis: int, parts: int, each: Callable[[Any], Any]) -> Any:
 
 def partial_rms(t: Any, first: int, eps: tuple[Any, bool]) -> Any:
     """t over the root mean square of its first entries."""
-    square = (t[..., :first] ** 2).sum(axis=-1, keepdims=True) / first
-    value = number(eps[0], t)
-    return t / (np.sqrt(square + value) if eps[1] else np.sqrt(square) + value)
+    return over_root(t, -1, eps, of=t[..., :first])
 
 
 def largest_singular(w: Any) -> Any:
@@ -106,7 +105,7 @@ FORMULAS: dict[str, tuple[Callable[..., Any], Callable[..., Any], Callable[..., 
     "group_norm_2": (same, same, lambda a, e: in_groups(a, -1, 2, lambda t: standard(t, of_case(t), e))),
     "prms_norm": (same, same, lambda a, e: partial_rms(a, -(-a.shape[-1] // 2), e)),
     "prms_norm_rounded_down": (same, same, lambda a, e: partial_rms(a, a.shape[-1] // 2, e)),
-    "spectral_norm": (same, lambda w, e: w / largest_singular(w), same),
+    "spectral_norm": (same, lambda w, e: spectral(w), same),
     "instance_norm": (same, same, lambda a, e: standard(a, 1, e)),
     "layer_norm_with_positions": (same, same, lambda a, e: standard(a, of_case(a), e)),
     "stepwise_batch_norm": (same, same, lambda a, e: standard(a, 0, e)),
@@ -134,19 +133,45 @@ def given(a: Any, mean: Any, var: Any) -> Any:
     return (a - number(mean, a)) / np.sqrt(number(var, a))
 
 
-def standardize(t: Any, layout: str, over: str, center: bool, divide: str, eps: tuple[Any, bool] = (0, True)) -> Any:
-    """Standardize along the axes named in ``over``; ``divide`` is "std", "norm" or "nothing"."""
+def standardize(
+    t: Any,
+    layout: str,
+    over: str,
+    center: bool,
+    divide: str,
+    eps: tuple[Any, bool] = (0, True),
+    parts: Sequence[tuple[str, int]] = (),
+    first: Callable[[int], int] | None = None,
+) -> Any:
+    """Standardize along the axes named in ``over``; ``divide`` is "std", "norm" or "nothing".
+
+    Each of ``parts`` (letter, G) splits an axis into G runs; with ``first`` the moments are those of the first(K) entries.
+    """
+    if parts:
+        (letter, number_of), *rest = parts
+        if letter not in layout:
+            return standardize(t, layout, over, center, divide, eps, rest)
+        run = lambda part: standardize(part, layout, over, center, divide, eps, rest)  # noqa: E731
+        return in_groups(t, layout.index(letter), number_of, run)
     axis = tuple(layout.index(letter) for letter in over if letter in layout)
-    c = centered(t, axis) if center else t
-    return c if divide == "nothing" else over_root(c, axis, eps, norm=divide == "norm")
+    lead = t if first is None else np.take(t, range(first(t.shape[axis[0]])), axis=axis[0])
+    mean = lead.sum(axis=axis, keepdims=True) / count(lead, axis) if center else 0
+    if divide == "nothing":
+        return t - mean
+    return over_root(t - mean, axis, eps, divide == "norm", lead - mean)
+
+
+def spectral(w: Any, layout: str = "hd") -> Any:
+    """The whole matrix over its largest singular value."""
+    return w / largest_singular(w)
 
 
 def staged(inputs: Sequence[Any] = (), weight: Sequence[Any] = (), summed: Sequence[Any] = ()) -> Forward:
-    """(X, W, shift) -> Â for any sequence of `standardize` arguments (over, center, divide, eps) at the three sites."""
+    """(X, W, shift) -> Â for any sequence of `standardize` arguments, or of functions, at the three sites."""
 
     def run(t: Any, layout: str, stages: Sequence[Any]) -> Any:
         for stage in stages:
-            t = standardize(t, layout, *stage)
+            t = stage(t, layout) if callable(stage) else standardize(t, layout, *stage)
         return t
 
     def apply(X: Any, W: Any, shift: Any = 0) -> Any:
