@@ -123,7 +123,7 @@ def composed(name: str, **sites: list[Any]) -> Case:
 def random_composition(
     rng: np.random.Generator, name: str, axes: str = "nhd", eps: tuple[Any, ...] = (0,), rich: bool = False
 ) -> Case:
-    """A normalizer of 1 to 3 random stages at random sites; a ``rich`` one has groups, leading entries, spectral norms."""
+    """A normalizer of 1 to 3 random stages at random sites; ``rich`` adds groups, leading entries and Spectral."""
     options = [(True, "std"), (True, "norm"), (True, "nothing"), (False, "std"), (False, "norm")]
     sites: dict[str, list[Any]] = {"inputs": [], "weight": [], "summed": []}
     letters = {"inputs": "nsd", "weight": "hd", "summed": "nsh"}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices in parallel processes: threads would only wait
 
 import numpy as np
 import pytest
-from cases import SIZES, SIZES_WITH_POSITIONS
+from cases import SIZES, SIZES_WITH_POSITIONS, Case, on_positions_alone
 
 
 @pytest.fixture(autouse=True)
@@ -35,3 +36,9 @@ def X_positions(rng: np.random.Generator) -> np.ndarray:
     """Inputs (N, S, D)."""
     N, S, D, _ = SIZES_WITH_POSITIONS
     return rng.normal(size=(N, S, D)) + 0.5
+
+
+@pytest.fixture
+def inputs(X: np.ndarray, X_positions: np.ndarray) -> Callable[[Case], np.ndarray]:
+    """The inputs for a normalizer: (N, S, D) where it cannot do without positions, else (N, D)."""
+    return lambda case: X_positions if on_positions_alone(case) else X

@@ -59,10 +59,28 @@ def tangent_is_the_derivative(stage: Any, formula: Any, t: Any, layout: Any, rng
 
 
 def tangent_is_self_adjoint(stage: Any, t: Any, layout: Any, rng: np.random.Generator) -> None:
-    """⟨u, T v⟩ = ⟨T u, v⟩."""
-    tangent = stage(t, layout).tangent
+    """⟨u, T v⟩ = ⟨T u, v⟩, and the adjoint is T itself."""
+    done = stage(t, layout)
     u, v = rng.normal(size=(2, *t.shape))
-    close((u * tangent(v)).sum(), (tangent(u) * v).sum(), EXACT * np.linalg.norm(u) * np.linalg.norm(v))
+    size = np.linalg.norm(u) * np.linalg.norm(done.tangent(v))
+    assert abs((u * done.tangent(v)).sum() - (done.tangent(u) * v).sum()) <= EXACT * size
+    np.testing.assert_array_equal(done.adjoint(u), done.tangent(u))
+
+
+def adjoint_is_the_transpose(stage: Any, formula: Any, t: Any, layout: Any, rng: np.random.Generator) -> None:
+    """The adjoint is the transposed complex-step Jacobian of the plain formula."""
+    g = rng.normal(size=t.shape)
+    J = oracles.derivatives(lambda v: formula(v.reshape(t.shape)), t.ravel())
+    close(stage(t, layout).adjoint(g).ravel(), np.tensordot(J, g, axes=g.ndim))
+
+
+def second_derivative_is_the_difference(stage: Any, formula: Any, t: Any, layout: Any, rng: np.random.Generator) -> None:
+    """The complex step of the tangent is the central difference of the formula's complex-step derivative."""
+    dt, du = rng.normal(size=(2, *t.shape))
+    h = 1e-5
+    ahead, behind = (np.imag(formula(u + 1j * oracles.STEP * dt)) / oracles.STEP for u in (t + h * du, t - h * du))
+    second = np.imag(stage(t + 1j * oracles.STEP * du, layout).tangent(dt)) / oracles.STEP
+    close(second, (ahead - behind) / (2 * h), 1e-8)
 
 
 def bracket_is_a_projector(stage: Any, t: Any, layout: Any, rng: np.random.Generator) -> None:

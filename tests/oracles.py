@@ -145,7 +145,7 @@ def standardize(
 ) -> Any:
     """Standardize along the axes named in ``over``; ``divide`` is "std", "norm" or "nothing".
 
-    Each of ``parts`` (letter, G) splits an axis into G runs; with ``first`` the moments are those of the first(K) entries.
+    Each of ``parts`` (letter, G) splits an axis into G runs; with ``first`` the moments are of the first(K) entries.
     """
     if parts:
         (letter, number_of), *rest = parts
