@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,10 +16,12 @@ from .standardize import Scale, Standardized, root, usable
 
 @dataclass(frozen=True)
 class Frozen:
-    """Standardize with given statistics: t̂ = (t - mean)/sqrt(var + eps), an affine map along UNIT.
+    """Standardize with given statistics: t̂ = (t - mean)/sqrt(var + eps), an affine map along UNIT (and POSITION).
 
-    ``mean`` and ``var`` are numbers, or sequences with one number for each unit (batch norm at inference).  Raises
-    `InputError` for a negative or non-finite variance, and for means and variances of different numbers of units.
+    ``mean`` and ``var`` are numbers, sequences with one number for each unit (H,) (batch norm at inference), or with one
+    for each position and unit (S, H) (stepwise batch norm at inference; inputs of fewer positions use the first).  Raises
+    `InputError` for a negative or non-finite variance, for means and variances of different sizes, and for inputs with
+    more positions than there are statistics.
     """
 
     mean: Any
@@ -27,7 +29,7 @@ class Frozen:
     eps: Any = 0
     center = True
     scale = Scale.STD
-    over: frozenset[Axis] = frozenset()
+    over: ClassVar[frozenset[Axis]] = frozenset()
     minimum = 1
 
     def __post_init__(self) -> None:
@@ -35,11 +37,16 @@ class Frozen:
             value = getattr(self, name)
             array = _statistic(value)
             if array is None:
-                raise InputError(f"frozen statistics got {name}={value!r}: give finite numbers, one for each unit")
+                raise InputError(
+                    f"frozen statistics got {name}={value!r}: give finite numbers, one for each unit, or (S, H) of them, "
+                    "one for each position and unit"
+                )
             if array.ndim:
-                object.__setattr__(self, name, tuple(array.tolist()))
-        if np.ndim(self.mean) and np.ndim(self.var) and len(self.mean) != len(self.var):
-            raise InputError(f"frozen statistics got {len(self.mean)} means and {len(self.var)} variances: give as many")
+                object.__setattr__(self, name, _tuples(array.tolist()))
+        means, variances = (np.shape(value) for value in (self.mean, self.var))
+        if any(a != b for a, b in zip(means[::-1], variances[::-1], strict=False)):
+            given = (" x ".join(map(str, shape)) for shape in (means, variances))
+            raise InputError("frozen statistics got {} means and {} variances: give as many".format(*given))
         if not usable(self.eps) or np.any(np.asarray(self.var) < 0) or np.any(np.asarray(self.var) + self.eps == 0):
             raise InputError(f"frozen statistics got var={self.var}, eps={self.eps}: var + eps must be positive")
 
@@ -50,18 +57,45 @@ class Frozen:
     @property
     def units(self) -> int | None:
         """The number of units the statistics are for; None when they are shared by all units."""
-        return next((len(value) for value in (self.mean, self.var) if np.ndim(value)), None)
+        return next((shape[-1] for value in (self.mean, self.var) if (shape := np.shape(value))), None)
+
+    @property
+    def positions(self) -> int | None:
+        """The number of positions the statistics are for; None when they are shared by all positions."""
+        return next((len(value) for value in (self.mean, self.var) if np.ndim(value) == 2), None)
 
     def __call__(self, t: Array, layout: tuple[Axis, ...], who: str = "Frozen") -> Standardized:
+        sizes = dict(zip(layout, t.shape, strict=True))
         if isinstance(t.shape[-1], int) and self.units not in (None, t.shape[-1]):
             raise InputError(f"{who} got H={t.shape[-1]} units but statistics of {self.units}: give one for each unit")
+        if self.positions is not None:
+            self._check_positions(sizes.get(Axis.POSITION), hasattr(t, "given"), who)
         mean, var, eps = (self._as(t, symbol) for symbol in ("mean", "var", "eps"))
         sigma = root(var + eps)
         return Standardized((t - mean) / sigma, mean, sigma, Cells((), 1), frozen=True)
 
+    def _check_positions(self, got: Any, symbolic: bool, who: str) -> None:
+        if symbolic:
+            raise InputError(
+                f"{who} has statistics for each of {self.positions} positions: what is derived for all sizes is of one "
+                "position; freeze the statistics of one, fg.frozen_batch_norm(mean[s], var[s])"
+            )
+        if got is None:
+            raise InputError(
+                f"{who} has statistics for each of {self.positions} positions but X is (N, D); give X as (N, S, D)"
+            )
+        if got > self.positions:
+            raise InputError(
+                f"{who} got S={got} steps but statistics of {self.positions}: batch norm has no statistics past the "
+                "longest sequence seen; cut the sequences, or use what needs none (layer_norm) or shares them among the "
+                "steps (batch_norm)"
+            )
+
     def _as(self, t: Array, field: str) -> Array:
         """A statistic in the number system of ``t``: floats, exact rationals, or a symbol for each unit."""
         value = getattr(self, field)
+        if np.ndim(value) == 2:
+            value = value[: t.shape[-2]]
         if isinstance(t, np.ndarray) and t.dtype.kind in "fc":
             return np.asarray(value, dtype=float)
         if np.ndim(value) and hasattr(t, "given"):
@@ -69,8 +103,12 @@ class Frozen:
         return np.vectorize(Fraction, otypes=[object])(value)
 
 
+def _tuples(values: list[Any]) -> tuple[Any, ...]:
+    return tuple(tuple(value) if isinstance(value, list) else value for value in values)
+
+
 def _statistic(value: Any) -> Any:
-    """A number or a sequence of numbers, in its own number system, as an array; None if it is anything else."""
+    """A number, or one or two axes of numbers, in its own number system, as an array; None if it is anything else."""
     if isinstance(value, np.ma.MaskedArray):
         return None
     try:
@@ -78,4 +116,4 @@ def _statistic(value: Any) -> Any:
         numbers = np.array([float(entry) for entry in array.ravel()] if array.dtype.kind in "iufO" else [np.nan])
     except (TypeError, ValueError, OverflowError):  # a ragged list, a complex number, None
         return None
-    return array if array.ndim <= 1 and array.size and np.isfinite(numbers).all() else None
+    return array if array.ndim <= 2 and array.size and np.isfinite(numbers).all() else None

@@ -50,7 +50,7 @@ weight_norm_mean_only_batch_norm = compose(weight_norm, mean_only_batch_norm, na
 
 
 def frozen_batch_norm(mean: Any, var: Any, eps: float = 0) -> Normalizer:
-    """Batch norm at inference: (A - mean)/sqrt(var + eps) with given statistics, numbers or one for each unit."""
+    """Batch norm at inference: (A - mean)/sqrt(var + eps) with given statistics: numbers, or (H,) or (S, H) of them."""
     return Normalizer("frozen_batch_norm", summed=Frozen(mean, var, eps), source="Ioffe, Szegedy 2015, Alg. 2")
 
 

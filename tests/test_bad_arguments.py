@@ -85,7 +85,7 @@ STAGES = [
     names(lambda: fg.identity.with_eps("x"), "identity got eps='x'", "use e.g. eps=1e-5"),
     names(lambda: fg.Frozen([0, 1, 2], [1, 2]), "3 means and 2 variances", "give as many"),
     names(lambda: fg.Frozen(1j, 1), "mean=1j", "give finite numbers, one for each unit"),
-    names(lambda: fg.Frozen(0, [[1, 2]]), "var=[[1, 2]]", "give finite numbers, one for each unit"),
+    names(lambda: fg.Frozen(0, [[[1, 2]]]), "var=[[[1, 2]]]", "give finite numbers, one for each unit"),
     names(lambda: fg.Frozen([[1, 2], [1]], 1), "mean=[[1, 2], [1]]", "give finite numbers, one for each unit"),
     names(lambda: fg.Frozen(None, 1), "mean=None", "give finite numbers, one for each unit"),
     names(
