@@ -30,6 +30,7 @@ _MODULES = {
         "case_constant_shift feature_rescaling summed_input_shift sign_flip unit_permutation input_rotation"
     ),
     "model": "GLM Params",
+    "running": "running_statistics population_statistics",
     "invariance.proof": "prove Verdict Undecided",
     "invariance.table": "invariance_table Table",
     "invariance.scaling": "fisher_scaling",

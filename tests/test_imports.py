@@ -25,7 +25,7 @@ LAYERS = (
     "normalizer",
     "normalizers families transformations",
     "links params",
-    "model datasets",
+    "model running datasets",
     "symbolic",
     "information",
     "invariance",
