@@ -14,6 +14,7 @@ _MODULES = {
     "standardize": "Standardize Scale",
     "frozen": "Frozen",
     "spectral": "Spectral",
+    "opaque": "Opaque",
     "normalizers": (
         "Normalizer compose identity batch_norm mean_only_batch_norm frozen_batch_norm layer_norm rms_norm weight_norm "
         "weight_standardization centered_weight_norm weight_norm_mean_only_batch_norm input_standardization "

@@ -15,19 +15,21 @@ from .axes import Axis, Site
 from .cells import Array
 from .errors import InputError
 from .frozen import Frozen
+from .opaque import Opaque, OpaquelyDone
 from .spectral import Spectral, SpectrallyScaled
 from .standardize import Standardize, Standardized, check_eps
 
-Stage = Standardize | Frozen | Spectral
-Done = Standardized | SpectrallyScaled
+Stage = Standardize | Frozen | Spectral | Opaque
+Done = Standardized | SpectrallyScaled | OpaquelyDone
 
 
 @dataclass(frozen=True)
 class Normalizer:
     """A normalization of a GLM: stages for the inputs X, the weights W and the summed inputs A = X̂ Ŵᵀ.
 
-    Each of ``inputs``, ``weight`` and ``summed`` is a stage (`Standardize`, `Frozen` or `Spectral`), a tuple of stages
-    applied in turn, or empty.  Raises `InputError` for an axis that the site does not have.
+    Each of ``inputs``, ``weight`` and ``summed`` is a stage (`Standardize`, `Frozen` or `Spectral`; any other function of
+    the array becomes an `Opaque` one), a tuple of stages applied in turn, or empty.  Raises `InputError` for an axis that
+    the site does not have.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Normalizer:
         for field, site in (("inputs", Site.INPUTS), ("weight", Site.WEIGHT), ("summed", Site.SUMMED)):
             stages = getattr(self, field)
             stages = tuple(stages) if isinstance(stages, tuple | list) else (stages,)
+            stages = tuple(Opaque(s) if callable(s) and not isinstance(s, Stage | type) else s for s in stages)
             for stage in stages:
                 if not isinstance(stage, Stage):
                     raise InputError(f"{self.name}: {field}={stage!r} is not a stage; use fg.Standardize(axis, ...)")
@@ -80,6 +83,11 @@ class Normalizer:
     def has_gain(self) -> bool:
         """Whether the model has a gain g; the plain GLM has none, its weights already scale freely."""
         return bool(self.stages)
+
+    @property
+    def opaque(self) -> bool:
+        """Whether a stage is given by a function, of which no formula is known."""
+        return any(isinstance(stage, Opaque) for _, stage in self.stages)
 
     def map_stages(self, change: Callable[[Stage], Stage]) -> Normalizer:
         """The same normalizer with ``change`` applied to every stage."""

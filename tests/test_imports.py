@@ -21,7 +21,7 @@ LAYERS = (
     "axes special levels",
     "cells",
     "standardize",
-    "frozen spectral",
+    "frozen spectral opaque",
     "normalizer",
     "normalizers families transformations",
     "links params",

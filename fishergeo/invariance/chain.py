@@ -18,8 +18,8 @@ from ..normalizers import Normalized, Normalizer, Stage
 from ..symbolic.indexed import IndexArray, generic, generic_state, generic_value
 from ..symbolic.sums import INDEX, canonical, is_index, is_zero, normal
 from ..transformations import State, Transformation
+from .any_sigma import AnySigma, with_any_sigma
 from .numbers import with_positions
-from .opaque import AnySigma, with_any_sigma
 
 
 def parameter_values(transformation: Transformation, signed: bool = False, positions: bool = False) -> list[Any]:

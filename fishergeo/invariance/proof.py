@@ -16,15 +16,16 @@ import sympy
 
 from ..errors import InputError
 from ..frozen import Frozen
+from ..levels import Level
 from ..normalizers import Normalizer
 from ..standardize import Scale
 from ..symbolic.indexed import exact
 from ..symbolic.latex import latex
 from ..symbolic.sums import is_zero
 from ..transformations import Transformation
+from .any_sigma import LETTERS
 from .chain import Chain, Link
-from .opaque import LETTERS
-from .witness import Witness, changes_somewhere, search
+from .witness import Witness, changes_somewhere, search, trials
 
 
 class Undecided(ArithmeticError):
@@ -61,11 +62,19 @@ class Verdict:
     def __bool__(self) -> bool:
         return self.invariant
 
+    @property
+    def level(self) -> Level:
+        """How it is known: a proof for all sizes, or an exact counterexample; numbers alone for an opaque normalizer."""
+        if self.normalizer.opaque:
+            return Level.NUMERIC
+        return Level.PROVED if self.invariant else Level.EXACT
+
     def __repr__(self) -> str:
         head = f"{self.normalizer.title} / {self.transformation.title}: "
         if not self.invariant:
-            return f"{head}not invariant; {self.witness}"
-        return f"{head}invariant for all sizes" + (f" if {', '.join(self.conditions)}" if self.conditions else "")
+            return f"{head}not invariant{' (in numbers)' if self.level is Level.NUMERIC else ''}; {self.witness}"
+        known = "for all sizes" if self.level is Level.PROVED else f"{self.steps[-1].reason}, not proved,"
+        return f"{head}invariant {known}" + (f" if {', '.join(self.conditions)}" if self.conditions else "")
 
     def latex(self) -> str:
         """The proof as an aligned display, or the witness as one line."""
@@ -81,8 +90,9 @@ class Verdict:
 def prove(normalizer: Normalizer, transformation: Transformation) -> Verdict:
     """Decide whether Â is the same (permuted, where units are) after ``transformation``, for all N, D, H.
 
-    Returns a `Verdict` with proof and conditions, or with an exact rational witness; raises `Undecided` when there is
-    neither, and `InputError` for anything but a normalizer and a transformation.
+    Returns a `Verdict` with proof and conditions, or with an exact rational witness; a normalizer that is a function is
+    tried in numbers, and its verdict says so (`Verdict.level`).  Raises `Undecided` when there is neither, and
+    `InputError` for anything but a normalizer and a transformation.
     """
     if not isinstance(normalizer, Normalizer) or not isinstance(transformation, Transformation):
         raise InputError(
@@ -94,6 +104,8 @@ def prove(normalizer: Normalizer, transformation: Transformation) -> Verdict:
 
 @lru_cache(maxsize=4096)
 def _prove(normalizer: Normalizer, transformation: Transformation) -> Verdict:
+    if normalizer.opaque:
+        return in_numbers(normalizer, transformation)
     # a random model tells which of the two to try first; it decides nothing
     attempts = (_refute, _confirm) if changes_somewhere(_exact_eps(normalizer), transformation) else (_confirm, _refute)
     for attempt in attempts:
@@ -103,6 +115,22 @@ def _prove(normalizer: Normalizer, transformation: Transformation) -> Verdict:
         f"{normalizer.name} / {transformation.name}: no proof in index notation and no rational counterexample "
         "up to the sizes searched; please report this pair"
     )
+
+
+def in_numbers(normalizer: Normalizer, transformation: Transformation) -> Verdict:
+    """A verdict on a normalizer of which only values are known: a counterexample in numbers, or random trials."""
+    witness = search(normalizer, transformation)
+    if witness is not None:
+        return Verdict(normalizer, transformation, False, witness=witness)
+    worst, models, sizes = trials(normalizer, transformation)
+    if worst > 1e-8:
+        raise Undecided(
+            f"{normalizer.name} / {transformation.name}: a relative change of {worst:.1g} is neither rounding nor clear"
+        )
+    reason = f"in numbers (relative change at most {worst:.0e} at {models} random models of {sizes} sizes)"
+    sign = search(normalizer, transformation, signed=True) if any(p.positive for p in transformation.parameters) else None
+    steps = (Step(r"\hat{a}", r"\hat{a}", reason),)
+    return Verdict(normalizer, transformation, True, ("δ > 0",) if sign else (), steps, sign=sign)
 
 
 def _confirm(normalizer: Normalizer, transformation: Transformation) -> Verdict | None:

@@ -16,6 +16,7 @@ import numpy as np
 import sympy
 
 from ..axes import Axis, Site
+from ..levels import Level
 from ..normalizers import Normalizer
 from ..symbolic.indexed import generic
 from ..symbolic.latex import latex
@@ -65,7 +66,8 @@ class Scaling:
         if all(factor is None for factor in self.blocks.values()):
             return head + "the Fisher blocks do not scale"
         body = ", ".join(f"{name} {'has no law' if f is None else f'x {f}'}" for name, f in self.blocks.items())
-        notes = "" if self.any_family else " (only where Cov[y|x] does not depend on z)"
+        numbers = ", in numbers" if self.verdict.level is Level.NUMERIC else ""
+        notes = numbers if self.any_family else " (only where Cov[y|x] does not depend on z)"
         return head + body + notes + (" (after the change of basis)" if self.congruent else "")
 
     def latex(self) -> str:
@@ -117,7 +119,7 @@ def _by_comparison(normalizer: Normalizer, transformation: Transformation) -> di
     """The factors by which J and Â themselves change, where they do: a random model picks, index notation confirms."""
     likely = _likely(normalizer, transformation)
     columns: dict[str, Any] = {"w": None, "b": sympy.Integer(1), "g": None}
-    if not any(likely.values()):
+    if normalizer.opaque or not any(likely.values()):
         return columns
     run = Run.of(normalizer, transformation)
     direction = generic("u", Site.WEIGHT)

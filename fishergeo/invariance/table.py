@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
+from ..levels import Level
 from ..normalizers import ZOO, Normalizer
 from ..transformations import TRANSFORMATIONS, Transformation
 from .proof import Verdict, prove
@@ -34,9 +35,13 @@ class Table:
     def __iter__(self) -> Iterator[Verdict]:
         return iter(self.verdicts.values())
 
-    def rows(self, yes: str = "yes", no: str = "no") -> list[list[str]]:
-        """The marks, one row for each normalizer."""
-        return [[yes if self[m, t] else no for t in self.transformations] for m in self.normalizers]
+    def rows(self, yes: str = "yes", no: str = "no", likely: str = "≈") -> list[list[str]]:
+        """The marks, one row for each normalizer; ``likely`` where an invariance was seen in numbers and not proved."""
+
+        def mark(verdict: Verdict) -> str:
+            return no if not verdict else yes if verdict.level is Level.PROVED else likely
+
+        return [[mark(self[m, t]) for t in self.transformations] for m in self.normalizers]
 
     def conditions(self) -> list[str]:
         """All conditions that some proof of the table needs, in order of appearance."""
@@ -51,7 +56,7 @@ class Table:
         return "\n".join(lines)
 
     def to_markdown(self) -> str:
-        """The table in Markdown, a ✓ where a proof was found and a ✗ where a witness was."""
+        """The table in Markdown: ✓ where a proof was found, ✗ where a witness was, ≈ where only numbers were tried."""
         head = ["normalizer", *(t.title for t in self.transformations)]
         lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
         for normalizer, marks in zip(self.normalizers, self.rows("✓", "✗"), strict=True):
@@ -61,10 +66,8 @@ class Table:
     def to_latex(self) -> str:
         """The table as a LaTeX tabular; columns are numbered as in `legend_latex`."""
         columns = " & ".join(str(k + 1) for k in range(len(self.transformations)))
-        body = [
-            f"{normalizer.title} & " + " & ".join(marks) + r" \\"
-            for normalizer, marks in zip(self.normalizers, self.rows(r"$\checkmark$", r"$\cdot$"), strict=True)
-        ]
+        rows = self.rows(r"$\checkmark$", r"$\cdot$", r"$\approx$")
+        body = [f"{n.title} & " + " & ".join(marks) + r" \\" for n, marks in zip(self.normalizers, rows, strict=True)]
         spec = "l" + "c" * len(self.transformations)
         return "\n".join(
             [
@@ -85,11 +88,11 @@ class Table:
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{html.escape(t.title)}</th>" for t in self.transformations)
         rows = []
-        for normalizer in self.normalizers:
+        for normalizer, marks in zip(self.normalizers, self.rows("✓", "✗"), strict=True):
             cells = ""
-            for transformation in self.transformations:
+            for transformation, mark in zip(self.transformations, marks, strict=True):
                 verdict = self[normalizer, transformation]
-                cells += f'<td title="{html.escape(repr(verdict), quote=True)}">{"✓" if verdict else "✗"}</td>'
+                cells += f'<td title="{html.escape(repr(verdict), quote=True)}">{mark}</td>'
             rows.append(f"<tr><th>{html.escape(normalizer.title)}</th>{cells}</tr>")
         return f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 

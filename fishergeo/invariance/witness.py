@@ -20,7 +20,7 @@ from ..symbolic.exact import differs
 from ..symbolic.indexed import exact
 from ..symbolic.latex import matrix
 from ..transformations import Parameter, State, Transformation
-from .numbers import with_positions
+from .numbers import random_value, with_positions
 
 _HEIGHTS = ((0, 1), (0, 1, -1), (0, 1, 2, -1), (0, 1, 2, 3, -1, -2))
 _PER_SIZE = 128  # candidates tried at one size and height before the next
@@ -85,15 +85,17 @@ def search(normalizer: Normalizer, transformation: Transformation, signed: bool 
 
     def drawn() -> Iterator[_Candidate]:
         rng = np.random.default_rng(0)
-        for size in itertools.islice(_sizes(normalizer, transformation), 8):
+        for size in _sizes(normalizer, transformation):
             for values in _values(transformation.parameters, size, signed):
-                for X, W in (_draw(size, rng) for _ in range(40)):
+                likely = _generic(normalizer, transformation, size, values)
+                for X, W in (_draw(size, rng) for _ in range(40 * likely)):
                     if _changes(normalizer, transformation, (X, W, values)):
                         yield _lower(normalizer, transformation, (X, W, values))
 
+    decide = _in_numbers if normalizer.opaque else _exactly
     for X, W, values in itertools.chain(itertools.islice(candidates(), _COUNTED), drawn()):
         if _changes(normalizer, transformation, (X, W, values)) and (
-            witness := _exactly(normalizer, transformation, State(X, W), values)
+            witness := decide(normalizer, transformation, State(X, W), values)
         ):
             return witness
     return None
@@ -113,6 +115,20 @@ def _generic(
     rng = np.random.default_rng(0)
     X, W = (rng.normal(size=shape) for shape in _shapes(size))
     return _changes(normalizer, transformation, (X, W, values))
+
+
+def trials(normalizer: Normalizer, transformation: Transformation, count: int = 6) -> tuple[float, int, int]:
+    """The largest relative change of Â at random models with random parameters, the number of models and of sizes."""
+    rng = np.random.default_rng(0)
+    worst, models, sizes = 0.0, 0, list(itertools.islice(_sizes(normalizer, transformation), 4, None, 5))
+    for size, _ in itertools.product(sizes, range(count)):
+        X, W = (rng.normal(size=shape) for shape in _shapes(size))
+        values = tuple(random_value(parameter, X, W, rng) for parameter in transformation.parameters)
+        if (pair := _evaluate(normalizer, transformation, State(X, W), values, float)) is not None:
+            worst, models = max(worst, float(np.abs(pair[1] - pair[0]).max() / np.abs(pair[0]).max())), models + 1
+    if not models:
+        raise InputError(f"{normalizer.name}: its function failed on every random model of sizes up to {sizes[-1]}")
+    return worst, models, len(sizes)
 
 
 @lru_cache(maxsize=256)
@@ -246,6 +262,21 @@ def _exactly(
         if differs(before, after):
             return Witness(state.X, state.W, values, entry, before, after, transformation.parameters)
     return None
+
+
+def _in_numbers(
+    normalizer: Normalizer, transformation: Transformation, state: State, values: tuple[Any, ...]
+) -> Witness | None:
+    """A counterexample of a normalizer that has only values: the entry that changes most, by far more than rounding."""
+    pair = _evaluate(normalizer, transformation, state, values, float)
+    if pair is None:
+        return None
+    change = np.abs(pair[1] - pair[0])
+    entry = tuple(int(k) for k in np.unravel_index(change.argmax(), change.shape))
+    before, after = (sympy.Float(float(array[entry]), 12) for array in pair)
+    if change[entry] <= 1e-6 * np.abs(pair[0]).max():
+        return None
+    return Witness(state.X, state.W, values, entry, before, after, transformation.parameters)
 
 
 def _simple_roots(expr: Any) -> bool:

@@ -12,6 +12,7 @@ from ..axes import Axis
 from ..cells import Cells
 from ..frozen import Frozen
 from ..normalizers import Normalizer, Stage
+from ..opaque import Opaque
 from ..spectral import Spectral
 from ..standardize import Scale, Standardize, Standardized
 from ..symbolic.groups import GROUP
@@ -52,6 +53,6 @@ def with_any_sigma(normalizer: Normalizer, chosen: Sequence[int], variant: str =
 
     def stage(s: Stage) -> Stage:
         k = next(number)
-        return s if k not in chosen or isinstance(s, Frozen) else AnySigma(s, variant + LETTERS[chosen.index(k)])
+        return s if k not in chosen or isinstance(s, Frozen | Opaque) else AnySigma(s, variant + LETTERS[chosen.index(k)])
 
     return normalizer.map_stages(stage)

@@ -1,0 +1,98 @@
+"""Normalizers given as functions: derivatives, verdicts in numbers, and their labels."""
+
+from __future__ import annotations
+
+import contracts
+import numpy as np
+import pytest
+
+import fishergeo as fg
+from fishergeo.invariance.proof import prove
+from fishergeo.levels import Level
+from fishergeo.transformations import TRANSFORMATIONS
+
+
+def root_mean_square(a):
+    return a / np.sqrt((a * a).mean(axis=-1, keepdims=True))
+
+
+def batch(a):
+    c = a - a.mean(axis=0, keepdims=True)
+    return c / np.sqrt((c * c).mean(axis=0, keepdims=True))
+
+
+def modulus(a):
+    """Not analytic: the complex step would see nothing of |a|."""
+    return a / np.sqrt((np.abs(a) ** 2).mean(axis=-1, keepdims=True))
+
+
+def per_case(a):
+    """Instance norm on (N, S, H)."""
+    c = a - a.mean(axis=1, keepdims=True)
+    return c / np.sqrt((c * c).mean(axis=1, keepdims=True))
+
+
+RMS_OF_INPUTS = fg.Normalizer("rms_of_inputs", inputs=fg.Standardize(fg.Axis.INPUT, center=False))
+TWINS = [
+    (fg.Normalizer("my_rms", summed=root_mean_square), fg.rms_norm),
+    (fg.Normalizer("my_batch", summed=batch), fg.batch_norm),
+    (fg.Normalizer("my_modulus", summed=modulus), fg.rms_norm),
+    (fg.Normalizer("my_instance", summed=fg.Opaque(per_case, fg.Axis.POSITION)), fg.instance_norm),
+    (fg.Normalizer("my_inputs", inputs=root_mean_square), RMS_OF_INPUTS),
+]
+
+
+@pytest.mark.parametrize(("mine", "twin"), TWINS, ids=lambda n: n.name)
+def test_verdicts_are_those_of_the_formula_and_labelled(mine, twin):
+    for transformation in TRANSFORMATIONS:
+        verdict, expected = prove(mine, transformation), prove(twin, transformation)
+        assert verdict.invariant == expected.invariant, transformation.name
+        assert verdict.level is Level.NUMERIC
+        assert "in numbers" in repr(verdict)
+        assert ("δ > 0" in verdict.conditions) == ("δ > 0" in expected.conditions)
+        assert expected.level is (Level.PROVED if expected else Level.EXACT)
+
+
+@pytest.mark.parametrize(("mine", "twin"), TWINS, ids=lambda n: n.name)
+def test_fisher_matrix_is_that_of_the_formula(mine, twin, rng):
+    shape = (6, 5, 4) if twin.tells_positions_apart else (6, 4)
+    X = rng.normal(size=shape)
+    p = fg.GLM(fg.bernoulli, twin).init(inputs=4, units=3, rng=rng)
+    F, expected = (fg.fisher(fg.GLM(fg.bernoulli, n), p, X).to_dense() for n in (mine, twin))
+    contracts.close(F, expected, 1e-9 if mine.name == "my_modulus" else 1e-12)
+
+
+def test_table_tells_numbers_from_proofs():
+    table = fg.invariance_table([fg.rms_norm, TWINS[0][0]], [fg.case_rescaling, fg.dataset_recentering])
+    assert table.rows("✓", "·") == [["✓", "·"], ["≈", "·"]]
+    for text in (table.to_markdown(), table._repr_html_(), repr(table)):
+        assert "≈" in text
+    assert r"$\approx$" in table.to_latex()
+    assert "in numbers" in repr(fg.fisher_scaling(TWINS[0][0], fg.weight_matrix_rescaling))
+
+
+def test_a_change_that_is_neither_rounding_nor_clear_is_undecided():
+    nearly = fg.Normalizer("nearly", summed=lambda a: root_mean_square(a) * (1 + 1e-7 * np.tanh(a)))
+    with pytest.raises(fg.Undecided, match="neither rounding nor clear"):
+        prove(nearly, fg.case_rescaling)
+
+
+BAD = {
+    "another shape": (lambda a: a.sum(axis=-1), "of shape (6,)", "in the same shape"),
+    "a nan": (lambda a: a * np.nan, "finite numbers", "in the same shape"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_results_that_cannot_be_used(name, rng):
+    function, culprit, remedy = BAD[name]
+    mine = fg.Normalizer("mine", summed=function)
+    contracts.is_refused(lambda: mine(rng.normal(size=(6, 4)), rng.normal(size=(3, 4))), culprit, remedy)
+
+
+def test_what_needs_a_formula_or_too_many_numbers_is_refused(rng):
+    mine = TWINS[0][0]
+    contracts.is_refused(lambda: fg.fisher_block(mine, "weight", "gain"), "no formula", "fg.Standardize")
+    contracts.is_refused(lambda: fg.Opaque(3), "function=3", "give a function")
+    X, W = rng.normal(size=(1000, 4)), rng.normal(size=(3, 4))
+    contracts.is_refused(lambda: mine(X, W).vjp(np.ones((1000, 3))), "3000 numbers", "use less data")
