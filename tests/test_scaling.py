@@ -6,7 +6,7 @@ import numpy as np
 import oracles
 import pytest
 import sympy
-from cases import PLAIN, Case, Setup, each_case, each_transformation
+from cases import ALL, PLAIN, SIZES, SIZES_WITH_POSITIONS, Case, Setup, each_case, each_transformation
 
 import fishergeo as fg
 from fishergeo.contracts.normalizers import blocks_scale_as_stated
@@ -15,12 +15,18 @@ from fishergeo.normalizers import ZOO
 from fishergeo.symbolic.sums import I, J
 from fishergeo.transformations import PAPER, TRANSFORMATIONS, Rescale
 
-N, D, H = 9, 4, 3
+H = SIZES[-1]
+assert SIZES_WITH_POSITIONS[-1] == H
+
+
+def inputs(case, rng):
+    """Inputs (N, D), or (N, S, D) where a stage tells positions from cases."""
+    return rng.normal(size=(SIZES_WITH_POSITIONS if case.normalizer.tells_positions_apart else SIZES)[:-1])
 
 
 def places(setup, letter):
     """The parameter indices of one kind, unit by unit: (H, D) for w, (H, 1) for b and g."""
-    rows = np.arange(setup.p.size).reshape(H, -1)
+    rows, D = np.arange(setup.p.size).reshape(H, -1), setup.p.inputs
     return {"w": rows[:, :D], "b": rows[:, D : D + 1], "g": rows[:, D + 1 :]}[letter]
 
 
@@ -46,8 +52,8 @@ def before_and_after(case, family, transformation, values, X, rng):
 
 def metric(setup, covariance):
     """E[Jᵀ C J] with given matrices C for the cases: what a block is made of once η'' is held fixed."""
-    J = oracles.derivatives(setup.natural, setup.v)
-    return np.einsum("pni,nij,qnj->pq", J, covariance, J) / len(covariance)
+    J = oracles.derivatives(setup.natural, setup.v).reshape(setup.p.size, -1, H)
+    return np.einsum("pni,nij,qnj->pq", J, covariance, J, optimize=True) / len(covariance)
 
 
 def factor(expression, values, i, j):
@@ -72,20 +78,20 @@ def law_holds(blocks, values, setup, F, F1, tolerance=1e-11):
 def coupled_metrics(case, transformation, values, X, rng):
     """The setup, and JᵀCJ before and after with matrices C that couple all units: no block of it is empty."""
     setup, moved, B = before_and_after(case, fg.gaussian, transformation, values, X, rng)
-    C = rng.normal(size=(N, H, H))
+    C = rng.normal(size=(X[..., 0].size, H, H))
     C = C @ C.swapaxes(1, 2)
     order = values[0] if oracles.MOVES[transformation.name][0] == "π" else np.arange(H)
     return setup, metric(setup, C), B.T @ metric(moved, C[:, order][:, :, order]) @ B
 
 
 @each_transformation()
-@each_case(PLAIN)
+@each_case(ALL)
 def test_laws_hold_and_nothing_else_scales(case, transformation, rng):
     """Every stated factor holds for any fixed η''; where none is stated, no one factor of the block would do."""
     law = fg.fisher_scaling(case.normalizer, transformation)
     assert set(law.blocks) == ({"ww", "wb", "wg", "bb", "bg", "gg"} if law.normalizer.has_gain else {"ww", "wb", "bb"})
-    X = rng.normal(size=(N, D))
-    values = oracles.draw_move(transformation.name, X, np.ones((H, D)), rng)
+    X = inputs(case, rng)
+    values = oracles.draw_move(transformation.name, X, np.ones((H, X.shape[-1])), rng)
     setup, F, F1 = coupled_metrics(case, transformation, values, X, rng)
     law_holds(law.blocks, values, setup, F, F1)
     for name in (name for name, stated in law.blocks.items() if stated is None):
@@ -103,8 +109,8 @@ def test_laws_hold_and_nothing_else_scales(case, transformation, rng):
 @pytest.mark.parametrize("swap", [{J: I}, {I: J}, {I: J, J: I}], ids=["i-for-j", "j-for-i", "exchanged"])
 def test_a_law_with_the_factors_of_another_unit_is_found(swap, rng):
     case = next(case for case in PLAIN if case.name == "weight_norm")
-    X, transformation = rng.normal(size=(N, D)), fg.weight_vector_rescaling
-    values = oracles.draw_move(transformation.name, X, np.ones((H, D)), rng)
+    X, transformation = inputs(case, rng), fg.weight_vector_rescaling
+    values = oracles.draw_move(transformation.name, X, np.ones((H, X.shape[-1])), rng)
     setup, F, F1 = coupled_metrics(case, transformation, values, X, rng)
     blocks = fg.fisher_scaling(case.normalizer, transformation).blocks
     for name in ("ww", "wb"):
@@ -121,7 +127,7 @@ def test_factors_between_two_units(rng):
     both = fg.Transformation(
         "both", "", (Rescale(fg.Site.WEIGHT, frozenset([fg.Axis.UNIT])), Rescale(fg.Site.WEIGHT), Rescale(fg.Site.INPUTS))
     )
-    delta, all_units, data = np.array([[2.0], [3.0], [5.0]]), np.full((1, 1), 7.0), np.full((1, 1), 11.0)
+    delta, all_units, data = np.arange(2.0, 2 + H)[:, None], np.full((1, 1), 7.0), np.full((1, 1), 11.0)
     law = fg.fisher_scaling(fg.batch_norm, both)
     for i, j in np.ndindex(H, H):
         factors = law.between(i, j, [delta, all_units, data])
@@ -134,12 +140,12 @@ def test_factors_between_two_units(rng):
 
 
 @each_transformation()
-@each_case(PLAIN)
+@each_case(ALL)
 def test_laws_of_an_invariant_model_hold_for_every_family(case, transformation, rng):
     law = fg.fisher_scaling(case.normalizer, transformation)
     assert law.any_family == prove(case.normalizer, transformation).invariant
-    X = rng.normal(size=(N, D))
-    values = oracles.draw_move(transformation.name, X, np.ones((H, D)), rng)
+    X = inputs(case, rng)
+    values = oracles.draw_move(transformation.name, X, np.ones((H, X.shape[-1])), rng)
     for family in (fg.bernoulli, fg.categorical):
         setup, moved, B = before_and_after(case, family, transformation, values, X, rng)
         F, F1 = oracles.fisher(*setup.arguments), B.T @ oracles.fisher(*moved.arguments) @ B

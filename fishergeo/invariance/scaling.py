@@ -1,8 +1,8 @@
 r"""How the blocks of the Fisher matrix change under a transformation.
 
 With F̄ = E[Jᵀ (η''/φ) J], a block changes by the product of the factors of its two Jacobian columns as long as η'' does
-not change.  Where Â is invariant the factors follow from the proof; elsewhere the tangent of the definition is run in
-index notation before and after.
+not change.  Where Â stays, or becomes f Â, the factors follow by differentiating that; elsewhere the tangent of the
+definition is run in index notation before and after.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import sympy
 from ..axes import Axis, Site
 from ..levels import Level
 from ..normalizers import Normalizer
-from ..symbolic.indexed import generic
+from ..symbolic.indexed import IndexArray, generic
 from ..symbolic.latex import latex
 from ..symbolic.sums import INDEX, I, J, is_zero
 from ..transformations import Permute, Rescale, Rotate, State, Transformation
-from .chain import Run, parameter_values
+from .chain import Chain, Run, in_order, parameter_values
 from .numbers import example, random_value
 from .proof import Verdict, prove
 
@@ -89,71 +89,86 @@ class Scaling:
 def fisher_scaling(normalizer: Normalizer, transformation: Transformation) -> Scaling:
     """How each block (ww, wb, wg, bb, bg, gg) of F̄_ij transforms; ww of batch norm by 1/(δ_iδ_j) when w_h -> δ_h w_h.
 
-    Where Â stays, differentiating Â(δW) = Â(W) divides the weight column by δ; elsewhere the tangents before and after
-    are compared in index notation.  Raises what `prove` raises.  Corrects Ba, Kiros, Hinton 2016, section 5.2.2: doubling
+    Differentiating Â(δW) = f Â(W) multiplies the weight column by f/δ; elsewhere the tangents before and after are
+    compared in index notation.  Raises what `prove` raises.  Corrects Ba, Kiros, Hinton 2016, section 5.2.2: doubling
     ‖w_i‖ divides the ww block by 4.
     """
     verdict = prove(normalizer, transformation)
-    columns = _by_invariance(transformation) if verdict else _by_comparison(normalizer, transformation)
+    columns = _columns(normalizer, transformation, verdict)
     if not normalizer.has_gain:
         del columns["g"]
     blocks = {name: _product(columns[name[0]], columns[name[1]]) for name in BLOCKS if set(name) <= set(columns)}
     return Scaling(normalizer, transformation, blocks, verdict.invariant, bool(_basis(transformation)), verdict)
 
 
-def _by_invariance(transformation: Transformation) -> dict[str, Any]:
-    """The factors of the columns of J: 1 but for the weights, whose change is scaled with them."""
-    factor = sympy.Integer(1)
-    for action, own in transformation.pairs(parameter_values(transformation)):
-        if isinstance(action, Rescale) and action.site is Site.WEIGHT:
-            factor *= own[0].expr if own else action.sign
-    factor = sympy.Integer(1) / factor
+def _columns(normalizer: Normalizer, transformation: Transformation, verdict: Verdict) -> dict[str, Any]:
+    """The factors of the columns of J: of those along weights, biases and gains.
+
+    Where Â becomes f Â and the weights become α W, differentiating divides the weight columns by α: their factor is f/α.
+    Where Â does not scale, or f varies from unit to unit, ∂Â/∂W itself is compared.
+    """
+    likely = {"g": [sympy.Integer(1)], "w": []} if verdict else _likely(normalizer, transformation)
+    value = next((f for f in likely["g"] if verdict or _scales_the_value(normalizer, transformation, f)), None)
+    if value is None or INDEX[Axis.UNIT] in value.free_symbols:
+        weight = next((f for f in likely["w"] if _scales_the_tangent(normalizer, transformation, f)), None)
+    else:
+        rescales = [
+            own[0].expr if own else sympy.Integer(action.sign)
+            for action, own in transformation.pairs(parameter_values(transformation))
+            if isinstance(action, Rescale) and action.site is Site.WEIGHT
+        ]
+        weight = value / sympy.Mul(*rescales)
     return {
-        "w": None if INDEX[Axis.INPUT] in factor.free_symbols else factor,
+        "w": None if weight is None or INDEX[Axis.INPUT] in weight.free_symbols else weight,
         "b": sympy.Integer(1),
-        "g": sympy.Integer(1),
+        "g": value,
     }
-
-
-def _by_comparison(normalizer: Normalizer, transformation: Transformation) -> dict[str, Any]:
-    """The factors by which J and Â themselves change, where they do: a random model picks, index notation confirms."""
-    likely = _likely(normalizer, transformation)
-    columns: dict[str, Any] = {"w": None, "b": sympy.Integer(1), "g": None}
-    if normalizer.opaque or not any(likely.values()):
-        return columns
-    run = Run.of(normalizer, transformation)
-    direction = generic("u", Site.WEIGHT)
-    turned = _turned(transformation, run.start.X, direction, parameter_values(transformation))
-    if likely["w"]:
-        after, before = run.after.jvp(turned), run.expected(run.before.jvp(direction))
-        columns["w"] = next((f for f in likely["w"] if is_zero(after.expr - f * before.expr)), None)
-    if likely["g"]:
-        after, before = run.after.value, run.expected(run.before.value)
-        columns["g"] = next((f for f in likely["g"] if is_zero(after.expr - f * before.expr)), None)
-    return columns
 
 
 def _likely(normalizer: Normalizer, transformation: Transformation) -> dict[str, list[Any]]:
-    """The powers of δ (or -1) by which ∂Â/∂W and Â change on a random model, all δ of one parameter alike."""
+    """The powers of δ (or -1) by which Â, and the weight columns of its Jacobian, change on a random model."""
+    if normalizer.opaque:  # nothing can be confirmed in index notation
+        return {"g": [], "w": []}
     rng = np.random.default_rng(0)
     X, W = example(normalizer, rng)
-    symbols, numbers = parameter_values(transformation), []
-    candidates = [(sympy.Integer(1), 1.0), (sympy.Integer(-1), -1.0)]
-    for k, (parameter, symbol) in enumerate(zip(transformation.parameters, symbols, strict=True)):
-        value = random_value(parameter, X, W, rng)
-        if parameter.positive:
-            value = np.full_like(value, 1.5 + 0.2 * k)
-            candidates += [(symbol.expr**power, value.flat[0] ** power) for power in (1, -1, 2, -2)]
-        numbers.append(value)
+    values = [random_value(parameter, X, W, rng) for parameter in transformation.parameters]
+    candidates = [(sympy.Integer(sign), np.full((len(W), 1), float(sign))) for sign in (1, -1)]
+    symbols = parameter_values(transformation)
+    for parameter, symbol, value in zip(transformation.parameters, symbols, values, strict=True):
+        if parameter.positive and parameter.axes <= {Axis.UNIT}:  # no factor with another index scales a block
+            each = np.broadcast_to(value, (len(W), 1))
+            candidates += [(symbol.expr**power, each**power) for power in (1, -1, 2, -2)]
     u = rng.normal(size=W.shape)
-    moved = transformation.act(State(X, W), numbers)
+    moved = transformation.act(State(X, W), values)
     before, after = normalizer(X, W), normalizer(moved.X, moved.W, moved.shift)
-    pairs = {"w": (before.jvp(u), after.jvp(_turned(transformation, X, u, numbers))), "g": (before.value, after.value)}
+    turned = after.jvp(_turned(transformation, X, u, values))
     order = slice(None) if moved.order is None else moved.order
+
+    def alike(new: Any, old: Any) -> bool:
+        return np.allclose(new, old[..., order], rtol=1e-7, atol=1e-9)
+
     return {
-        name: [f for f, number in candidates if np.allclose(new, number * old[..., order], rtol=1e-7, atol=1e-9)]
-        for name, (old, new) in pairs.items()
+        "g": [f for f, number in candidates if alike(after.value, number[:, 0] * before.value)],
+        "w": [f for f, number in candidates if alike(turned, before.jvp(number * u))],
     }
+
+
+def _scales_the_value(normalizer: Normalizer, transformation: Transformation, factor: Any) -> bool:
+    """Whether Â becomes ``factor`` Â, in index notation."""
+    for abstract in (True, False):
+        chain = Chain(normalizer, transformation, abstract=abstract)
+        if is_zero(chain.after.expr - factor * in_order(chain.before, chain.order).expr):
+            return True
+    return False
+
+
+def _scales_the_tangent(normalizer: Normalizer, transformation: Transformation, factor: Any) -> bool:
+    """Whether the columns of ∂Â/∂W are multiplied by ``factor``, in index notation."""
+    run = Run.of(normalizer, transformation)
+    direction = generic("u", Site.WEIGHT)
+    turned = _turned(transformation, run.start.X, direction, parameter_values(transformation))
+    scaled = IndexArray(factor * direction.expr, direction.indices)
+    return is_zero(run.after.jvp(turned).expr - run.expected(run.before.jvp(scaled)).expr)
 
 
 def _basis(transformation: Transformation) -> list[Permute | Rotate]:
