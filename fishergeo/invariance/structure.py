@@ -1,0 +1,220 @@
+"""A model seen from its weights: the cells of its standardizations, and how the data split along them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import qr
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
+from ..axes import Axis, Site
+from ..families import Floats
+from ..model import Linearization
+from ..standardize import Scale
+
+Labels = NDArray[np.intp]
+
+_ROUNDING = 1e-9  # relative size below which a coordinate, a residual or a singular value counts as 0
+_CERTAIN = 1e-12  # standard deviation of an outcome, relative to the largest, below which it counts as certain
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A standardization of the summed inputs as a function of the weights.
+
+    Its input is X̂Vᵀ with V = ``weight`` (H, D), up to a constant of each unit, and ``pull`` dV is the change of W that
+    brings dV about.  A cell is a set of units, a row of ``blocks`` (k, H), times a set of cases (and positions), those
+    with one number in ``rows`` (N,).  ``sigma`` (N, H) is None where nothing is divided.
+    """
+
+    X: Floats
+    weight: Floats
+    pull: Floats
+    sigma: Floats | None
+    center: bool
+    blocks: Floats
+    rows: Labels
+
+    @property
+    def single(self) -> bool:
+        """Whether every case has cells of its own."""
+        return len(np.unique(self.rows)) == len(self.rows)
+
+    @property
+    def centered_inputs(self) -> Floats:
+        """X̂ less its mean over the cases of a cell."""
+        _, which, counts = np.unique(self.rows, return_inverse=True, return_counts=True)
+        sums = np.zeros((len(counts), self.X.shape[1]))
+        np.add.at(sums, which, self.X)
+        return self.X - (sums / counts[:, None])[which]
+
+    @property
+    def centered_weight(self) -> Floats:
+        """V less its mean over the units of a cell, where each case has cells of its own: what Â is made of."""
+        if not (self.center and self.single):
+            return self.weight
+        return self.weight - self.blocks.T @ (self.blocks @ self.weight / self.blocks.sum(axis=1, keepdims=True))
+
+    @property
+    def shifts(self) -> Floats:
+        """A basis (k, D) of the u with X̂u constant over the cases of every cell."""
+        return kernel(self.centered_inputs, norms(self.X))
+
+    @cached_property
+    def parts(self) -> Floats:
+        """The projections (k, D, D) on the parts of the inputs; cells of one unit may remove a constant of each unit."""
+        single_units = self.center and len(self.blocks) == self.blocks.shape[1]
+        return parts(self.centered_inputs if single_units else self.X, self.rows, norms(self.X))
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What the generators of the null space are made from, at one point (`Linearization`)."""
+
+    at: Linearization
+
+    @property
+    def units(self) -> int:
+        return self.at.params.units
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the weights, (H, D)."""
+        return self.at.params.weight.shape
+
+    @property
+    def X(self) -> Floats:
+        """X̂ with positions as cases, (N, D)."""
+        return self.at.normalized.Xhat.reshape(-1, self.at.params.inputs)
+
+    @cached_property
+    def shown(self) -> NDArray[np.bool_]:
+        """Which outputs (N, H) have an outcome that is not certain, up to rounding."""
+        d = self.at.hessian.d.reshape(-1, self.units)
+        mask = d > _CERTAIN**2 * d.max()
+        # a category that is the only one that can occur is certain
+        return mask & (mask.sum(axis=1, keepdims=True) > 1) if self.at.model.family.coupled else mask
+
+    @cached_property
+    def pull(self) -> Floats:
+        """(H, D): the change of W that brings dŴ about is this times dŴ, if there is one."""
+        return self._weights[1]
+
+    @property
+    def weight_cells(self) -> list[Floats]:
+        """For every standardization of the weights, the changes of W (k, H, D) that scale or shift one of its cells."""
+        return self._weights[0]
+
+    @cached_property
+    def _weights(self) -> tuple[list[Floats], Floats]:
+        found, pull, V = [], np.ones(self.shape), self.at.params.weight
+        for stage, done in zip(self.at.model.normalizer.weight, self.at.normalized.weight, strict=True):
+            units, inputs = _runs(stage, Site.WEIGHT.layout(2), V.shape)
+            cells = np.add.outer(units * V.shape[1], inputs)
+            masks = np.unique(cells)[:, None, None] == cells
+            found += [pull * masks * t for t in ([V] if stage.scale is not Scale.NONE else []) + [1.0] * stage.center]
+            pull, V = pull if done.sigma is None else pull * done.sigma, done.value
+        return found, pull
+
+    @cached_property
+    def cells(self) -> list[Cells]:
+        """The standardizations of the summed inputs that act on affine functions of x̂, on cases that are not certain."""
+        found = []
+        kept = self.shown.any(axis=1)
+        V, pull, T = self.at.normalized.What, self.pull, self.at.normalized.A
+        for stage, done in zip(self.at.model.normalizer.summed, self.at.normalized.summed, strict=True):
+            if stage.over and kept.any():
+                *places, units = _runs(stage, Site.SUMMED.layout(T.ndim), T.shape)
+                rows = places[0] if T.ndim == 2 else np.add.outer(places[0] * T.shape[1], places[1]).ravel()
+                blocks = (np.unique(units)[:, None] == units).astype(float)
+                sigma = done.sigma
+                if sigma is not None:
+                    sigma = np.broadcast_to(sigma, T.shape).reshape(-1, self.units)[kept]
+                found.append(Cells(self.X[kept], V, pull, sigma, stage.center, blocks, rows[kept]))
+            if not all(t is None or np.prod(np.shape(t)[:-1]) == 1 for t in (done.mean, done.sigma)):
+                break  # moments of the cases: what comes after is not affine in a unit's summed inputs
+            mean = 0 if done.mean is None else np.ravel(done.mean)[:, None]
+            V = (V - mean * slopes(self.X, np.ones((len(self.X), 1)))) / _of_unit(done.sigma)
+            pull, T = pull * _of_unit(done.sigma), done.value
+        return found
+
+    @cached_property
+    def to_logits(self) -> Floats:
+        """(H, D): this times u adds u·x̂ to the logit of a unit, up to what is standardized away; 0 if its gain is 0."""
+        pull = self.pull
+        for done in self.at.normalized.summed:
+            pull = pull * _of_unit(done.sigma)
+        gain = self.at.params.gain
+        return pull if gain is None else pull * np.divide(1, gain, out=np.zeros_like(gain), where=gain != 0)[:, None]
+
+
+def _runs(stage: object, layout: tuple[Axis, ...], shape: Sequence[int]) -> list[Labels]:
+    """For every axis, numbers that are equal where entries of a cell differ along it."""
+    over, groups = getattr(stage, "over", ()), dict(getattr(stage, "groups", ()))
+    parts = [groups.get(axis, 1) if axis in over else size for axis, size in zip(layout, shape, strict=True)]
+    return [np.arange(size) * count // size for size, count in zip(shape, parts, strict=True)]
+
+
+def _of_unit(sigma: Floats | None) -> Floats:
+    """σ of each unit (H, 1); 1 where σ depends on the case, which no change of weights can follow."""
+    if sigma is None or np.prod(np.shape(sigma)[:-1]) != 1:
+        return np.ones((1, 1))
+    return np.ravel(sigma)[:, None]
+
+
+def norms(X: Floats) -> Floats:
+    """The norms of the columns of X, 1 where a column is 0."""
+    found = np.linalg.norm(X, axis=0)
+    found[found == 0] = 1
+    return found
+
+
+def slopes(X: Floats, B: Floats) -> Floats:
+    """The u (k, D) with Xu = b for those columns b of B that are linear functions of the rows of X; 0 for the others."""
+    scale = norms(X)
+    U = np.linalg.lstsq(X / scale, B, rcond=None)[0] / scale[:, None]
+    fits = np.abs(X @ U - B).max(axis=0) <= _ROUNDING * np.abs(B).max(axis=0)
+    return (U * fits).T
+
+
+def kernel(X: Floats, scale: Floats) -> Floats:
+    """A basis (k, D) of the u with Xu = 0, columns of X divided by ``scale``."""
+    _, s, Vt = np.linalg.svd(np.linalg.qr(X / scale, mode="r"), full_matrices=True)
+    return Vt[_rank(s, X.shape) :] / scale
+
+
+def _rank(s: Floats, shape: Sequence[int]) -> int:
+    return int((s > max(shape) * np.finfo(float).eps * max(1.0, s.max(initial=0.0))).sum())
+
+
+def parts(X: Floats, labels: Labels, scale: Floats) -> Floats:
+    """The projections P_i (k, D, D) on the parts of the inputs, columns of X divided by ``scale``.
+
+    The parts are the finest splitting of the span of the rows of X into a direct sum in which all rows with one label
+    lie in one summand: xP_i is x for the rows of part i, 0 for the others.  Rows of a basis belong to one part when rows
+    with one label need both; any basis gives the same parts.
+    """
+    scaled = X / scale
+    R, order = qr(scaled.T, mode="r", pivoting=True)
+    rank = _rank(np.abs(np.diag(R)), X.shape)
+    basis = scaled[order[:rank]]
+    dual = np.linalg.pinv(basis)
+    needs = np.abs(scaled @ dual)
+    cases, members = np.nonzero(needs > _ROUNDING * needs.max(axis=1, keepdims=True, initial=0.0))
+    _, groups = np.unique(labels, return_inverse=True)
+    size = rank + len(X)
+    graph = csr_array((np.ones(len(cases)), (members, rank + groups[cases])), shape=(size, size))
+    part = connected_components(graph, directed=False)[1][:rank]
+    found = [(dual[:, part == k] @ basis[part == k]) * scale / scale[:, None] for k in np.unique(part)]
+    return np.reshape(found, (-1, X.shape[1], X.shape[1]))
+
+
+def rank_one(M: Floats) -> Floats | None:
+    """c with M = c wᵀ, up to rounding; None if M has another rank."""
+    U, s, _ = np.linalg.svd(M, full_matrices=False)
+    return U[:, 0] if s[0] > 0 and (s[1:] <= _ROUNDING * s[0]).all() else None
