@@ -6,23 +6,31 @@ import contracts
 import numpy as np
 import oracles
 import pytest
-from cases import CASES, PLAIN, SIZES, Setup, each_case, each_family
+from cases import ALL, CASES_WITH_POSITIONS, PLAIN, SIZES, Setup, each_case, each_case_and_family, each_family
 
 import fishergeo as fg
 
 H = SIZES[2]
-MIXES_UNITS = ("layer_norm", "rms_norm")  # ∂â_i/∂w_j ≠ 0 for j ≠ i, which eq. (13) leaves out
+MIXES_UNITS = {  # ∂â_i/∂w_j ≠ 0 for j ≠ i, which eq. (13) leaves out
+    "layer_norm",
+    "rms_norm",
+    "group_norm_2",
+    "prms_norm",
+    "prms_norm_rounded_down",
+    "spectral_norm",
+    "layer_norm_with_positions",
+    "weight_standardization_group_norm_2",
+}
 
 
 def mixes(case):
     return any(fg.Axis.UNIT in stage.over for _, stage in case.normalizer.stages)
 
 
-@each_case()
-@each_family()
-def test_eq_13_is_exact_where_units_do_not_mix(case, family, phi, rng, X):
-    setup = Setup.of(case, family, X, H, rng, phi)
-    metric = fg.per_unit_fisher(setup.model, setup.p, X)
+@each_case_and_family(CASES_WITH_POSITIONS)
+def test_eq_13_is_exact_where_units_do_not_mix(case, family, phi, rng, inputs):
+    setup = Setup.of(case, family, inputs(case), H, rng, phi)
+    metric = fg.per_unit_fisher(setup.model, setup.p, setup.X)
     if mixes(case):
         assert metric.gap > 0.05
     else:
@@ -31,54 +39,54 @@ def test_eq_13_is_exact_where_units_do_not_mix(case, family, phi, rng, X):
 
 
 def test_the_normalizers_that_mix_units_are_those_of_the_literature():
-    assert {case.name.split("-eps")[0] for case in CASES if mixes(case)} == set(MIXES_UNITS)
+    assert {case.name.split("-eps")[0] for case in CASES_WITH_POSITIONS if mixes(case)} == MIXES_UNITS
 
 
-@each_case()
-@each_family()
-def test_eq_13_as_printed(case, family, phi, rng, X):
+@each_case_and_family(CASES_WITH_POSITIONS)
+def test_eq_13_as_printed(case, family, phi, rng, inputs):
     """F̄_ij = E[Cov_ij/φ² χ_i χ_jᵀ] with χ_i the own-unit derivatives, rebuilt from the oracle's Jacobian."""
-    setup = Setup.of(case, family, X, H, rng, phi)
-    metric = fg.per_unit_fisher(setup.model, setup.p, X)
+    setup = Setup.of(case, family, inputs(case), H, rng, phi)
+    metric = fg.per_unit_fisher(setup.model, setup.p, setup.X)
     own = own_rows(setup)
-    F = np.einsum("nij,nia,njb->iajb", curvature(setup) / len(X), own, own).reshape(metric.shape)
-    contracts.fisher_is_the_oracle(metric, F)
-    contracts.spectrum_is_the_oracle(metric, square_root(F))
+    R = np.einsum("nia,nik->iank", own, curvature_root(setup)).reshape(len(setup.v), -1) / np.sqrt(len(own))
+    contracts.fisher_is_the_oracle(metric, R @ R.T)
+    contracts.spectrum_is_the_oracle(metric, R)
 
 
 def own_rows(setup):
-    """∂z_ni/∂(w_i, b_i, g_i): (N, H, D+2)."""
-    J = oracles.derivatives(setup.natural, setup.v).reshape(setup.p.units, -1, *setup.natural(setup.v).shape)
-    return np.einsum("iani->nia", J)
+    """∂z_ni/∂(w_i, b_i, g_i): (N, H, D+2), positions as cases."""
+    units = setup.p.units
+    J = oracles.derivatives(setup.natural, setup.v)
+    return np.einsum("iani->nia", J.reshape(units, len(J) // units, -1, units))
 
 
-def curvature(setup):
-    """Cov[y|x]/φ² of every case from its outcomes: (N, H, H)."""
-    Z, (family, phi) = setup.natural(setup.v), (setup.model.family.name, setup.model.dispersion)
+def curvature_root(setup):
+    """L (N, H, K) with LLᵀ = Cov[y|x]/φ² for every case, from its outcomes, positions as cases."""
+    Z = setup.natural(setup.v).reshape(-1, setup.p.units)
+    family, phi = setup.model.family.name, setup.model.dispersion
     y, p = oracles.outcomes(family, Z, phi)
     c = y - (p * y).sum(axis=0)
     if family == "categorical":
-        return np.einsum("qnj,qni,qnk->nik", p, c, c) / phi**2
-    return np.einsum("qni,ij->nij", p * c * c, np.eye(Z.shape[-1])) / phi**2
+        return np.einsum("qnj,qni->niq", np.sqrt(p), c) / phi
+    return np.einsum("ni,ij->nij", np.sqrt((p * c * c).sum(axis=0)), np.eye(Z.shape[-1])) / phi
 
 
-def square_root(F):
-    values, vectors = np.linalg.eigh(F)
-    keep = values > 1e-13 * values[-1]
-    return vectors[:, keep] * np.sqrt(values[keep])
+def curvature(setup):
+    """Cov[y|x]/φ²: (N, H, H)."""
+    L = curvature_root(setup)
+    return L @ L.swapaxes(1, 2)
 
 
 # --- Kronecker-factored --------------------------------------------------------------------------------------------
 
 
-@each_case()
-@each_family()
-def test_kronecker_factors(case, family, phi, rng, X):
+@each_case_and_family(CASES_WITH_POSITIONS)
+def test_kronecker_factors(case, family, phi, rng, inputs):
     """Block (i, j) is E[Cov_ij/φ²] E[u_i u_jᵀ]."""
-    setup = Setup.of(case, family, X, H, rng, phi)
-    metric = fg.kfac(setup.model, setup.p, X)
+    setup = Setup.of(case, family, inputs(case), H, rng, phi)
+    metric = fg.kfac(setup.model, setup.p, setup.X)
     own = own_rows(setup)
-    second = np.einsum("nia,njb->iajb", own, own) / len(X)
+    second = np.einsum("nia,njb->iajb", own, own) / len(own)
     F = (curvature(setup).mean(axis=0)[:, None, :, None] * second).reshape(metric.shape)
     contracts.close(metric.to_dense(), F)
     v = rng.normal(size=len(F))
@@ -88,12 +96,12 @@ def test_kronecker_factors(case, family, phi, rng, X):
 
 
 @pytest.mark.parametrize("phi", [1.0, 2.5])
-@each_case()
-def test_kronecker_factors_are_exact_for_constant_curvature(case, phi, rng, X):
+@each_case(ALL)
+def test_kronecker_factors_are_exact_for_constant_curvature(case, phi, rng, inputs):
     """A Gaussian's η'' is 1 everywhere, so that the expectation factors: exact as far as eq. (13) is."""
-    setup = Setup.of(case, fg.gaussian, X, H, rng, phi)
-    metric = fg.kfac(setup.model, setup.p, X)
-    contracts.close(metric.to_dense(), fg.per_unit_fisher(setup.model, setup.p, X).to_dense())
+    setup = Setup.of(case, fg.gaussian, inputs(case), H, rng, phi)
+    metric = fg.kfac(setup.model, setup.p, setup.X)
+    contracts.close(metric.to_dense(), fg.per_unit_fisher(setup.model, setup.p, setup.X).to_dense())
     if not mixes(case):
         contracts.close(metric.to_dense(), oracles.fisher(*setup.arguments))
 
@@ -107,16 +115,15 @@ def test_kronecker_factors_are_inexact_for_varying_curvature(rng, X):
 # --- from scores ---------------------------------------------------------------------------------------------------
 
 
-@each_case()
-@each_family()
-def test_empirical_is_the_second_moment_of_the_scores(case, family, phi, rng, X):
-    setup = Setup.of(case, family, X, H, rng, phi)
-    Y = setup.model.sample(setup.p, X, rng)
-    S = oracles.scores(*setup.with_outputs(Y))
-    metric = fg.empirical_fisher(setup.model, setup.p, X, Y)
-    contracts.close(metric.to_dense(), S.T @ S / len(X))
+@each_case_and_family(CASES_WITH_POSITIONS)
+def test_empirical_is_the_second_moment_of_the_scores(case, family, phi, rng, inputs):
+    setup = Setup.of(case, family, inputs(case), H, rng, phi)
+    Y = setup.model.sample(setup.p, setup.X, rng)
+    S = oracles.scores(*setup.with_outputs(Y)).reshape(-1, setup.p.size)
+    metric = fg.empirical_fisher(setup.model, setup.p, setup.X, Y)
+    contracts.close(metric.to_dense(), S.T @ S / len(S))
     v = rng.normal(size=setup.p.size)
-    contracts.close(metric @ v, S.T @ (S @ v) / len(X))
+    contracts.close(metric @ v, S.T @ (S @ v) / len(S))
     assert metric.rank() == np.linalg.matrix_rank(S)
 
 

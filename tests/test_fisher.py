@@ -7,14 +7,15 @@ import numpy as np
 import oracles
 import pytest
 from cases import (
+    ALL,
     CASES_WITH_POSITIONS,
     PLAIN,
     SIZES,
     SIZES_WITH_POSITIONS,
     Setup,
-    composed,
+    admissible,
     each_case,
-    each_family,
+    each_case_and_family,
     random_composition,
 )
 
@@ -34,47 +35,43 @@ def check(setup, rng):
     contracts.solves_are_solutions(metric, F, rng)
 
 
-@each_case()
-@each_family()
-def test_exact_against_log_p(case, family, phi, rng, X):
-    check(Setup.of(case, family, X, H, rng, phi), rng)
+@each_case_and_family(CASES_WITH_POSITIONS)
+def test_exact_against_log_p(case, family, phi, rng, inputs):
+    check(Setup.of(case, family, inputs(case), H, rng, phi), rng)
 
 
-@each_case(CASES_WITH_POSITIONS)
-@each_family()
+@each_case_and_family(CASES_WITH_POSITIONS)
 def test_exact_with_positions(case, family, phi, rng, X_positions):
     setup = Setup.of(case, family, X_positions, SIZES_WITH_POSITIONS[-1], rng, phi)
     F = oracles.fisher(*setup.arguments)
     contracts.fisher_is_the_oracle(fg.fisher(setup.model, setup.p, setup.X), F)
 
 
+@pytest.mark.parametrize("rich", [False, True])
 @pytest.mark.parametrize("seed", range(40))
-def test_exact_for_random_compositions(seed, X_positions):
+def test_exact_for_random_compositions(seed, rich):
     rng = np.random.default_rng(seed)
-    case = random_composition(rng, f"composition {seed}", axes="nshd", eps=(0, 0.3))
+    case = random_composition(rng, f"composition {seed}", axes="nshd", eps=(0, 0.3), rich=rich)
     family = FAMILIES[seed % len(FAMILIES)]
-    setup = Setup.of(case, family, X_positions, SIZES_WITH_POSITIONS[-1], rng)
+    *shape, units = admissible(case.normalizer, SIZES_WITH_POSITIONS)
+    setup = Setup.of(case, family, rng.normal(size=shape), units, rng)
     F = oracles.fisher(*setup.arguments)
-    contracts.close(fg.fisher(setup.model, setup.p, X_positions).to_dense(), F)
+    contracts.close(fg.fisher(setup.model, setup.p, setup.X).to_dense(), F)
 
 
-def test_instance_norm_is_one_call(rng, X_positions):
-    case = composed("instance_norm", summed=[("s", True, "std")])
-    setup = Setup.of(case, fg.bernoulli, X_positions, SIZES_WITH_POSITIONS[-1], rng)
-    check(setup, rng)
-
-
-def test_oracle_agrees_with_joint_enumeration(rng, X):
-    """The oracle's one assumption, independent outputs, is not needed when all 2^H outcomes of a case are enumerated."""
+def test_oracle_agrees_with_joint_enumeration(rng):
+    """The oracle's one assumption, independent outputs, is not needed where all 2^H outcomes of a case are counted."""
     for case in PLAIN:
-        setup = Setup.of(case, fg.bernoulli, X, H, rng)
-        joint = oracles.fisher_by_joint_enumeration(case.forward, setup.v, X, *setup.shape)
+        *shape, units = admissible(case.normalizer, (7, 4, 3))
+        setup = Setup.of(case, fg.bernoulli, rng.normal(size=shape), units, rng)
+        joint = oracles.fisher_by_joint_enumeration(case.forward, setup.v, setup.X, *setup.shape)
         contracts.close(oracles.fisher(*setup.arguments), joint)
 
 
 @each_case(PLAIN)
 def test_more_units_than_inputs_and_other_sizes(case, rng):
-    setup = Setup.of(case, fg.categorical, rng.normal(size=(11, 3)), 5, rng)
+    *shape, units = admissible(case.normalizer, (11, 3, 5))
+    setup = Setup.of(case, fg.categorical, rng.normal(size=shape), units, rng)
     check(setup, rng)
 
 
@@ -84,16 +81,22 @@ def test_order_of_cases_does_not_matter(rng, X):
     contracts.close(first, second)
 
 
-def test_positions_are_cases_where_no_statistic_separates_them(rng, X_positions):
-    """Without statistics within a case, a position is one more case."""
-    for case in PLAIN:
-        setup = Setup.of(case, fg.poisson, X_positions, SIZES_WITH_POSITIONS[-1], rng)
-        flat = fg.fisher(setup.model, setup.p, X_positions.reshape(-1, X_positions.shape[-1]))
-        contracts.close(fg.fisher(setup.model, setup.p, X_positions).to_dense(), flat.to_dense())
+APART = {"group_norm_2", "layer_norm_with_positions", "stepwise_batch_norm", "weight_standardization_group_norm_2"}
 
 
 @each_case(PLAIN)
-def test_dispersion_divides_the_matrix(case, rng, X):
+def test_positions_are_cases_where_no_statistic_separates_them(case, rng, X_positions):
+    """Without statistics of one case or of one position, a position is one more case."""
+    setup = Setup.of(case, fg.poisson, X_positions, SIZES_WITH_POSITIONS[-1], rng)
+    flat = fg.fisher(setup.model, setup.p, X_positions.reshape(-1, X_positions.shape[-1])).to_dense()
+    gap = np.abs(fg.fisher(setup.model, setup.p, X_positions).to_dense() - flat).max() / np.abs(flat).max()
+    assert gap > 0.01 if case.name in APART else gap < contracts.EXACT
+    assert case.normalizer.flattens == (case.name not in APART)
+
+
+@each_case(ALL)
+def test_dispersion_divides_the_matrix(case, rng, inputs):
+    X = inputs(case)
     setup = Setup.of(case, fg.gaussian, X, H, rng)
     one = fg.fisher(setup.model, setup.p, X).to_dense()
     contracts.close(fg.fisher(fg.GLM(fg.gaussian, case.normalizer, dispersion=4.0), setup.p, X).to_dense(), one / 4)
@@ -120,7 +123,11 @@ def divergence(setup, other):
     return (p * gap).sum() / len(Z)
 
 
-# generic nullity of the weight block: the dimension of the orbit of the symmetry (H scalings, one common scaling, …)
+# Generic nullity of the weight block: the dimension of the orbit of the symmetry (H scalings, one common scaling, …).
+# Group norm has a shift of D numbers and a scaling for each group of K >= 3 units.  Weight standardization before it
+# takes H shifts and H scalings, and leaves of each group's D + 1 those directions γ, β with γ + βŵ_h ⊥ 1 and ⊥ ŵ_h for
+# its K units: Σγ = 0 and γ·ŵ_h = -βD, which are K + 1 equations.
+G = 2
 NULLITY = {
     "identity": lambda D, H: 0,
     "batch_norm": lambda D, H: H,
@@ -134,24 +141,54 @@ NULLITY = {
     "mean_only_batch_norm": lambda D, H: 0,
     "input_standardization": lambda D, H: 0,
     "frozen_batch_norm": lambda D, H: 0,
+    "ghost_batch_norm_2": lambda D, H: H,
+    "group_norm_2": lambda D, H: G * (D + 1),
+    "prms_norm": lambda D, H: 1,
+    "prms_norm_rounded_down": lambda D, H: 1,
+    "spectral_norm": lambda D, H: 1,
+    "layer_norm_with_positions": lambda D, H: D + 1,
+    "stepwise_batch_norm": lambda D, H: H,
+    "weight_standardization_group_norm_2": lambda D, H: 2 * H + G * max(D - H // G, 0),
+}
+# a cell of more positions than inputs is shifted by no vector of weights
+NULLITY_WITH_POSITIONS = NULLITY | {
+    "instance_norm": lambda D, H: H,
+    "group_norm_2": lambda D, H: G,
+    "layer_norm_with_positions": lambda D, H: 1,
+    "weight_standardization_group_norm_2": lambda D, H: 2 * H,
 }
 
 
-@each_case(PLAIN)
-@pytest.mark.parametrize(("D", "units"), [(4, 3), (5, 7)])
-def test_nullity_of_the_weight_block(case, D, units, rng):
-    setup = Setup.of(case, fg.bernoulli, rng.normal(size=(60, D)), units, rng)
+def has_nullity(case, X, units, null, rng):
+    setup = Setup.of(case, fg.bernoulli, X, units, rng)
     F = fg.fisher(setup.model, setup.p, setup.X)
     weights = [k for k in range(setup.p.size) if F.unit(k)[1] == "weight"]
-    assert len(weights) == units * D
+    assert len(weights) == units * X.shape[-1]
     values = np.linalg.eigvalsh(F.to_dense()[np.ix_(weights, weights)])
-    null = NULLITY[case.name](D, units)
     assert (values[:null] < 1e-13 * values[-1]).all()
     assert values[null] > 1e-7 * values[-1]
 
 
+@each_case(PLAIN)
+@pytest.mark.parametrize(("D", "units"), [(4, 3), (5, 7), (3, 9)])
+def test_nullity_of_the_weight_block(case, D, units, rng):
+    N, D, units = admissible(case.normalizer, (60, D, units))
+    has_nullity(case, rng.normal(size=(N, D)), units, NULLITY[case.name](D, units), rng)
+
+
+@each_case(ALL)
+@pytest.mark.parametrize(("D", "units"), [(4, 3), (5, 7)])
+def test_nullity_of_the_weight_block_with_positions(case, D, units, rng):
+    N, S, D, units = admissible(case.normalizer, (12, 7, D, units))
+    has_nullity(case, rng.normal(size=(N, S, D)), units, NULLITY_WITH_POSITIONS[case.name](D, units), rng)
+
+
 RESCALES_UNITS = {
     "batch_norm",
+    "ghost_batch_norm_2",
+    "stepwise_batch_norm",
+    "instance_norm",
+    "weight_standardization_group_norm_2",
     "weight_norm",
     "weight_standardization",
     "centered_weight_norm",
@@ -159,13 +196,14 @@ RESCALES_UNITS = {
 }
 
 
-@each_case(PLAIN)
-def test_curvature_along_a_weight_vector(case, rng, X):
+@each_case(ALL)
+def test_curvature_along_a_weight_vector(case, rng, inputs):
     """Where each unit rescales freely, w_h lies in the null space: the curvature along it is 0, and nowhere else."""
+    X = inputs(case)
     setup = Setup.of(case, fg.bernoulli, X, H, rng)
     F = fg.fisher(setup.model, setup.p, X)
     along = np.zeros(F.shape[0])
-    along[: X.shape[1]] = setup.p.weight[0] / np.linalg.norm(setup.p.weight[0])
+    along[: X.shape[-1]] = setup.p.weight[0] / np.linalg.norm(setup.p.weight[0])
     change = np.linalg.norm(F @ along) / np.linalg.norm(F.to_dense(), 2)
     assert change < 1e-14 if case.name in RESCALES_UNITS else change > 1e-3
 
@@ -215,5 +253,6 @@ def test_returned_arrays_are_copies(rng, X):
 def test_repr_says_which_fisher_matrix_it_is(rng, X):
     setup = Setup.of(PLAIN[1], fg.gaussian, X, H, rng, 2.5)
     text = repr(fg.fisher(setup.model, setup.p, X))
-    for part in ("exact", "gaussian", "batch_norm", "mean over 7 cases", "φ=2.5", "batch statistics differentiated"):
+    cases = f"mean over {len(X)} cases"
+    for part in ("exact", "gaussian", "batch_norm", cases, "φ=2.5", "batch statistics differentiated"):
         assert part in text

@@ -6,7 +6,17 @@ import contracts
 import numpy as np
 import oracles
 import pytest
-from cases import CASES_WITH_POSITIONS, PLAIN, SIZES, SIZES_WITH_POSITIONS, Setup, each_case, each_family
+from cases import (
+    ALL,
+    CASES_WITH_POSITIONS,
+    PLAIN,
+    SIZES,
+    SIZES_WITH_POSITIONS,
+    Setup,
+    each_case,
+    each_case_and_family,
+    each_family,
+)
 
 import fishergeo as fg
 
@@ -30,7 +40,7 @@ def test_parameters_are_flattened_unit_by_unit():
     np.testing.assert_array_equal(p.ravel(), np.arange(1, 11))
 
 
-@each_case(PLAIN)
+@each_case(ALL)
 def test_init_fits_the_model(case):
     model = fg.GLM(fg.gaussian, case.normalizer)
     p = model.init(inputs=4, units=H, rng=5)
@@ -41,10 +51,9 @@ def test_init_fits_the_model(case):
     np.testing.assert_array_equal(again.weight, p.weight)
 
 
-@each_case()
-@each_family()
-def test_likelihood_and_its_derivatives(case, family, phi, rng, X):
-    check_likelihood(Setup.of(case, family, X, H, rng, phi), rng)
+@each_case_and_family(CASES_WITH_POSITIONS)
+def test_likelihood_and_its_derivatives(case, family, phi, rng, inputs):
+    check_likelihood(Setup.of(case, family, inputs(case), H, rng, phi), rng)
 
 
 @each_case(CASES_WITH_POSITIONS)
@@ -65,14 +74,19 @@ def check_likelihood(setup, rng):
     contracts.close(model.gradient(p, X, Y), scores.mean(axis=0))
 
 
-@each_case(PLAIN)
-def test_jvp_takes_batches(case, rng, X):
+@each_case(ALL)
+def test_products_take_batches(case, rng, inputs):
+    X = inputs(case)
     setup = Setup.of(case, fg.poisson, X, H, rng)
     V = rng.normal(size=(2, 5, setup.p.size))
     whole = setup.model.jvp(setup.p, X, V)
     for i, j in np.ndindex(2, 5):
         contracts.close(whole[i, j], setup.model.jvp(setup.p, X, V[i, j]))
         contracts.close(whole[i, j], setup.model.jvp(setup.p, X, setup.model.unravel(V[i, j], H)))
+    U = rng.normal(size=whole.shape)
+    back = setup.model.vjp(setup.p, X, U).ravel()
+    for i, j in np.ndindex(2, 5):
+        contracts.close(back[i, j], setup.model.vjp(setup.p, X, U[i, j]).ravel())
 
 
 @each_family()
