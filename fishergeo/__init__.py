@@ -44,6 +44,9 @@ _MODULES = {
     "information.matrices": "fisher per_unit_fisher kfac empirical_fisher monte_carlo_fisher",
     "information.observed": "observed_fisher",
     "information.dispersion": "pearson_dispersion",
+    "bridges.statsmodels": "from_statsmodels",
+    "bridges.sklearn": "from_sklearn",
+    "bridges.torch": "from_torch",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 _PACKAGES = ("claims", "datasets", "links")

@@ -28,6 +28,7 @@ LAYERS = (
     "model running datasets",
     "symbolic",
     "information",
+    "bridges",
     "invariance",
     "dynamics",
     "contracts",
@@ -130,7 +131,7 @@ def python(code: str) -> str:
     return run.stdout
 
 
-HEAVY = ("sympy", "matplotlib", "scipy.stats", "torch", "scipy", "jinja2", "latex2mathml", "tqdm")
+HEAVY = ("sympy", "matplotlib", "scipy.stats", "torch", "scipy", "jinja2", "latex2mathml", "tqdm", "statsmodels", "sklearn")
 
 
 @pytest.mark.parametrize(
