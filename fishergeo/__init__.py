@@ -35,6 +35,7 @@ _MODULES = {
     "invariance.proof": "prove Verdict Undecided",
     "invariance.table": "invariance_table Table",
     "invariance.scaling": "fisher_scaling",
+    "invariance.defect": "eps_defect",
     "invariance.symmetries": "symmetries",
     "contracts": "check",
     "dynamics.optimizers": "sgd gradient_descent adamw",

@@ -166,6 +166,14 @@ class Transformation:
     def parameters(self) -> tuple[Parameter, ...]:
         return tuple(parameter for action in self.actions for parameter in action.parameters)
 
+    def then(self, other: Transformation, name: str | None = None) -> Transformation:
+        """This transformation followed by ``other``, each with parameters of its own."""
+        if not isinstance(other, Transformation):
+            raise InputError(f"{self.name}.then got {other!r}: give a Transformation, e.g. fg.sign_flip")
+        formula = rf"{self.formula},\;\text{{then }} {other.formula}"
+        source = "; ".join(dict.fromkeys(s for s in (self.source, other.source) if s))
+        return Transformation(name or f"{self.name}_then_{other.name}", formula, self.actions + other.actions, source)
+
     def act(self, state: State, values: Sequence[Array]) -> State:
         """Apply the actions; ``values`` holds one array for each entry of ``parameters``."""
         for action, own in self.pairs(values):
