@@ -199,8 +199,10 @@ class _Cut:
         return Normalizer(f"frozen_{name}", self.before.inputs, self.before.weight, stages, source)
 
 
-def _refusal(stage: Standardize) -> str:
+def _refusal(stage: Stage) -> str:
     """Why batch statistics cannot be replaced by given ones, "" if they can."""
+    if not isinstance(stage, Standardize):
+        return "its statistics are not known to be means and variances; describe it by fg.Standardize"
     if Axis.UNIT in stage.over:
         return "its cells reach over units, and given statistics are of one unit each; leave UNIT out"
     if stage.first is not None or any(axis is not Axis.SAMPLE for axis, _ in stage.groups):
