@@ -92,8 +92,8 @@ def blocks(d: Derivation, facts: list[Step]) -> None:
 def tables(d: Derivation) -> None:
     d.head("All normalizers")
     d.say(
-        """The factors by which the blocks change, found by running the tangents of the definitions in index
-        notation before and after. A star: only where the covariance of the outputs does not depend on the natural
+        """The factors by which the blocks change, found by running the definitions in index notation before and
+        after. A row with a star holds only where the covariance of the outputs does not depend on the natural
         parameter, since the predictions change. A dash: no such law."""
     )
     for transformation in (weight_vector_rescaling, weight_matrix_rescaling):
@@ -102,20 +102,23 @@ def tables(d: Derivation) -> None:
 
 
 def scalings(transformation: Transformation) -> tuple[str, str]:
-    """The factors of all normalizers under one transformation, as LaTeX and as HTML."""
-    rows, cells = [], []
+    """The laws under one transformation, each with the normalizers that have it, as LaTeX and as HTML."""
+    laws: dict[tuple[tuple[Expr | str | None, ...], bool], list[str]] = {}
     for normalizer in ZOO:
         law = fisher_scaling(normalizer, transformation)
-        factors = [law.blocks.get(name, "") for name in BLOCKS]
+        factors = tuple(law.blocks.get(name, "") for name in BLOCKS)
+        laws.setdefault((factors, law.any_family), []).append(normalizer.title)
+    rows, cells = [], []
+    for (factors, any_family), titles in laws.items():
+        star, names = "" if any_family else " *", ", ".join(titles)
         marks = ["--" if f is None else f if isinstance(f, str) else f"${latex(f)}$" for f in factors]
-        star = "" if law.any_family else " *"
-        rows.append(f"{normalizer.title}{star} & " + " & ".join(marks) + r" \\")
-        cells.append([normalizer.title + star, *("-" if f is None else str(f) for f in factors)])
+        rows.append(rf"\raggedright {names}{star} & " + " & ".join(marks) + r" \\")
+        cells.append([names + star, *("-" if f is None else str(f) for f in factors)])
     head = list(BLOCKS)
     tex = "\n".join(
         [
             r"\renewcommand{\arraystretch}{1.5}",
-            r"\begin{tabular}{lcccccc}",
+            r"\begin{tabular}{p{80mm}cccccc}",
             r"\hline",
             " & ".join(["", *head]) + r" \\",
             r"\hline",
