@@ -28,7 +28,7 @@ SAMPLE, POSITION, UNIT = Axis.SAMPLE, Axis.POSITION, Axis.UNIT
 @each_family()
 def test_null_space_is_explained(case, family, phi, rng):
     """On generic data no null direction is left over, and their number is what the oracle's scores leave free."""
-    setup = Setup.of(case, family, rng.normal(size=(40, 5)), H, rng, phi)
+    setup = Setup.of(case, family, rng.normal(scale=0.5, size=(40, 5)), H, rng, phi)
     found = fg.symmetries(setup.model, setup.p, setup.X)
     R = oracles.fisher_root(*setup.arguments)
     s = np.linalg.svd(R, compute_uv=False)
@@ -150,6 +150,28 @@ def test_degenerate_null_spaces_are_explained(inputs, change, rng):
     for (k, normalizer), family in itertools.product(enumerate(able), FAMILIES):
         model, data = fg.GLM(family, normalizer), fitted(normalizer, X)
         check(model, point(model, data, (3, 4, 5)[k % 3], rng, change), data)
+
+
+OTHERS = [
+    (fg.gamma, fg.links.log),
+    (fg.inverse_gaussian, fg.links.log),
+    (fg.negative_binomial(2.5), fg.links.log),
+    (fg.binomial(5), fg.links.probit),
+    (fg.bernoulli, fg.links.cloglog),
+    (fg.multinomial(4), None),
+    (fg.multivariate_gaussian(np.eye(6) + 0.3), None),
+]
+
+
+@pytest.mark.parametrize(("family", "link"), OTHERS, ids=[f.name for f, _ in OTHERS])
+def test_null_spaces_of_other_families_are_explained(family, link, rng):
+    """Only where Cov[y|x] is singular matters, at the predictor z."""
+    for kind in ("generic", "one-hot", "dependent columns"):
+        X = 0.5 * INPUTS[kind](rng.normal(size=(60, 4)), rng)
+        for normalizer in ZOO:
+            model, data = fg.GLM(family, normalizer, link=link), fitted(normalizer, X)
+            p = point(model, data, 6, rng)
+            check(model, replace(p, weight=p.weight / 2, gain=None if p.gain is None else p.gain / 2), data)
 
 
 @pytest.mark.parametrize("first", [n for n in ZOO if n.stages], ids=lambda n: n.name)
@@ -340,12 +362,17 @@ def test_a_direction_of_several_generators_needs_a_proper_span(rng, monkeypatch)
     assert fg.symmetries(model, p, X).unexplained == H
 
 
-def test_blurred_null_spaces_are_noted(rng):
-    X = np.r_[rng.normal(size=(60, 5)), 1e-13 * rng.normal(size=(1, 5))]
-    X[:60, 0] = X[:60, 1]
+@pytest.mark.parametrize(("difference", "noted"), [(1e-11, True), (1.0, False)])
+def test_a_blurred_null_space_is_noted(difference, noted, rng, monkeypatch):
+    """A singular value just above rounding turns the null directions by rounding over its size."""
+    X = rng.normal(size=(60, 5))
+    X[:, 1] = X[:, 0] + difference * (np.arange(60) == 0)
+    X[:, 2] = X[:, 3]
     model = fg.GLM(fg.gaussian)
+    monkeypatch.setattr(module, "generators", lambda model: iter([]))
     found = fg.symmetries(model, point(model, X, H, rng), X)
-    assert found.gap < 1e-10 or found.unexplained == 0
+    assert found.unexplained == found.nullity == H
+    assert ("blurs its null space" in repr(found)) == noted
 
 
 def test_a_metric_of_another_model_is_refused(rng):
