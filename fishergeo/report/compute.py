@@ -53,7 +53,7 @@ class Settings:
     @property
     def ticks(self) -> int:
         """How often `compute` reports progress."""
-        return 4 * len(self.normalizers) + len(set(ZOO) | set(self.normalizers)) + 1
+        return 4 * len(self.normalizers) + len({n.name for n in (*ZOO, *self.normalizers)}) + 1
 
 
 class _Stopped(Exception):
@@ -188,8 +188,8 @@ def used(problem: Problem, settings: Settings) -> tuple[Problem, dict[str, Any]]
 
 def _invariance(settings: Settings, tick: Tick) -> dict[str, Any]:
     """The table of the zoo and of the report's own normalizers, every cell with its proof or its witness."""
-    own = [normalizer for normalizer in settings.normalizers if normalizer not in ZOO]
-    rows = (*ZOO, *own)
+    own = {normalizer.name: normalizer for normalizer in settings.normalizers}  # in place of one of that name
+    rows = tuple(({normalizer.name: normalizer for normalizer in ZOO} | own).values())
 
     def progress(done: int, of: int) -> None:
         if done % len(TRANSFORMATIONS) == 0:

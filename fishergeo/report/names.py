@@ -3,21 +3,54 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
+from typing import Any
 
 from ..datasets.data import nearest
 from ..errors import InputError
-from ..families import FAMILIES, Family
-from ..normalizers import ZOO, Normalizer, compose, identity
+from ..families import FAMILIES, Family, binomial, multinomial, negative_binomial
+from ..normalizers import (
+    ZOO,
+    Normalizer,
+    compose,
+    ghost_batch_norm,
+    group_norm,
+    identity,
+    prms_norm,
+    weight_standardization_group_norm,
+)
+
+_MAKERS = {
+    "ghost_batch_norm": ghost_batch_norm,
+    "group_norm": group_norm,
+    "weight_standardization_group_norm": weight_standardization_group_norm,
+    "prms_norm": prms_norm,
+}
+_FAMILIES = {"binomial": binomial, "negative_binomial": negative_binomial, "multinomial": multinomial}
 
 
 def _key(name: str) -> str:
     return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
+def _made(key: str, makers: Mapping[str, Callable[[Any], Any]]) -> Any:
+    """The value that "name(number)" or "name_number" asks for; None where that is not the form, or no such name."""
+    form = re.fullmatch(r"(\w+?)(?:\((.+)\)|_(\d+))", key)
+    if form is None or form[1] not in makers:
+        return None
+    number = form[2] or form[3]
+    try:
+        value = Fraction(number)
+    except (ValueError, ZeroDivisionError):
+        raise InputError(f"{key!r}: {number!r} is not a number; give e.g. {form[1]}(2)") from None
+    return makers[form[1]](int(value) if value.denominator == 1 else value)
+
+
 def normalizer(name: str, eps: float = 0.0) -> Normalizer:
-    """The normalizer of that name: "batch_norm", "batch", "none", or a composition "weight_norm+mean_only_batch_norm".
+    """The normalizer of that name: "batch_norm", "batch", "none", "group_norm(4)", or a composition "weight+batch".
 
     ``eps`` is ε, added to σ² wherever the normalizer divides by a computed σ.  Raises `InputError` for an unknown name.
     """
@@ -26,6 +59,9 @@ def normalizer(name: str, eps: float = 0.0) -> Normalizer:
         raise InputError(f"{name!r} names several normalizers: give one (--normalizer), or compose them with +")
     parts = []
     for part in name.split("+"):
+        if (made := _made(_key(part), _MAKERS)) is not None:
+            parts.append(made)
+            continue
         if _key(part) not in known:
             near = difflib.get_close_matches(_key(part), known, n=1)
             meant = f"did you mean {known[near[0]].name!r}? " if near else ""
@@ -54,8 +90,11 @@ def normalizers(names: str | None, eps: float = 0.0, default: Sequence[Normalize
 
 
 def family(name: str) -> Family:
-    """The family of that name; raises `InputError` for an unknown one."""
+    """The family of that name, e.g. "poisson" or "binomial(10)"; raises `InputError` for an unknown one."""
     known = {member.name: member for member in FAMILIES}
+    made: Family | None = _made(_key(name), _FAMILIES)
+    if made is not None:
+        return made
     if _key(name) not in known:
         raise InputError(f"unknown family {name!r}: {nearest(name, known)}")
     return known[_key(name)]
