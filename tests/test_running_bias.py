@@ -197,6 +197,23 @@ def test_sorted_batches_miss_what_lies_between_them():
     assert C > 0 and exact(batches)[1] < VAR  # m/(m - 1) does not help
 
 
+def test_steps_of_one_sequence_are_alike():
+    """Independent sequences of two steps: among the entries of a batch, only those of one sequence have covariance."""
+    pairs = [POPULATION[:2], POPULATION[2:4], POPULATION[4:]]
+    within = average((x - MEAN) * (y - MEAN) for x, y in pairs)
+    steps, found = 2, {True: [], False: []}
+    for batch in itertools.product(pairs, repeat=3):
+        X = np.array(batch, object)[..., None]
+        for unbiased, listed in found.items():
+            stage = fg.running_statistics(fg.batch_norm.with_eps(1), ONE, [X], unbiased=unbiased).summed[0]
+            listed.append(stage.var[0])
+    entries = 3 * steps
+    C = within * Fraction(steps - 1, entries - 1)
+    expectation_is(average(found[False]), value(BIASED, m=entries, C=C))
+    expectation_is(average(found[True]), VAR - C)
+    assert C != 0
+
+
 # --- what that does to Â -------------------------------------------------------------------------------------------
 
 
