@@ -96,3 +96,17 @@ def test_what_needs_a_formula_or_too_many_numbers_is_refused(rng):
     contracts.is_refused(lambda: fg.Opaque(3), "function=3", "give a function")
     X, W = rng.normal(size=(1000, 4)), rng.normal(size=(3, 4))
     contracts.is_refused(lambda: mine(X, W).vjp(np.ones((1000, 3))), "3000 numbers", "use less data")
+
+
+@pytest.mark.parametrize(("mine", "twin"), TWINS, ids=lambda n: n.name)
+def test_contracts_hold_of_functions(mine, twin):
+    assert fg.check(mine), fg.check(mine)
+
+
+def test_contracts_find_a_wrong_derivative(monkeypatch):
+    done = type(TWINS[0][0](np.eye(4), np.ones((3, 4)) + np.eye(3, 4)).summed[0])
+    tangent = done.tangent
+    monkeypatch.setattr(done, "tangent", lambda self, dt: 1.01 * tangent(self, dt))
+    result = fg.check(TWINS[0][0])
+    assert not result
+    assert not result.results[0].passed
