@@ -38,7 +38,7 @@ class Spectral:
     first: ClassVar[None] = None
 
     def __call__(self, t: Array, layout: tuple[Axis, ...], who: str = "Spectral") -> SpectrallyScaled:
-        """W/σ, for numbers, exact numbers (two rows or columns at most) and index-notation arrays."""
+        """W/σ, for numbers, exact numbers (of rank two at most) and index-notation arrays."""
         if hasattr(t, "largest_singular"):
             sigma, u, v = t.largest_singular()
             return SpectrallyScaled(t / sigma, sigma, u, v, (), who)
@@ -105,15 +105,17 @@ def _turn(U: Any, s: Any, Vt: Any, dW: Any) -> Any:
 
 
 def _exact(t: Any, who: str) -> Any:
-    """The largest singular value of a matrix of exact numbers with two rows or columns at most."""
+    """The largest singular value of a matrix of exact numbers of rank two at most."""
     import sympy
 
     small = t if t.shape[0] <= t.shape[1] else t.T
-    if len(small) > 2:
-        raise InputError(f"{who}: exact singular values need at most 2 rows or columns, W has shape {t.shape}")
     gram = small @ small.T
-    trace = sum(gram.diagonal())
-    gap = sympy.sqrt((gram[0, 0] - gram[1, 1]) ** 2 + 4 * gram[0, 1] ** 2) if len(gram) == 2 else trace
-    if trace == 0:
+    first, second = (sympy.expand(power.trace()) for power in (gram, gram @ gram))  # λ + λ' and λ² + λ'²
+    if len(small) > 2:
+        third = sympy.expand((gram @ gram @ gram).trace())
+        if not (first**3 - 3 * first * second + 2 * third).equals(0):  # 6 times Σ of the products of three eigenvalues
+            raise InputError(f"{who}: exact singular values need a matrix of rank 2 at most; W has shape {t.shape}")
+    if first == 0:
         raise InputError(f"{who}: all weights are 0, so their largest singular value is 0; use other weights")
-    return np.full((1, 1), sympy.sqrt(sympy.sqrtdenest((trace + gap) / 2)), dtype=object)
+    gap = sympy.sqrt(sympy.expand(2 * second - first**2))
+    return np.full((1, 1), sympy.sqrt(sympy.sqrtdenest((first + gap) / 2)), dtype=object)

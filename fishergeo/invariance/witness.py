@@ -208,9 +208,11 @@ def _values(parameters: tuple[Parameter, ...], size: dict[Axis, int], signed: bo
             choices.append(orders)
             continue
         if parameter.symbol == "Q":
-            turns = [np.eye(size[Axis.INPUT], dtype=int).astype(object) for _ in _TURNS]
-            for turn, corner in zip(turns, _TURNS, strict=True):
-                turn[:2, :2] = corner
+            D = size[Axis.INPUT]
+            planes = [[0, 1], [0, D - 1]][: D - 1]  # the first axis and the last are of two groups, where there are
+            turns = [np.eye(D, dtype=int).astype(object) for _ in planes for _ in _TURNS]
+            for turn, (plane, corner) in zip(turns, itertools.product(planes, _TURNS), strict=True):
+                turn[np.ix_(plane, plane)] = corner
             choices.append(turns)
             continue
         layout = parameter.site.layout(2 + (Axis.POSITION in size))
