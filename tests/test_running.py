@@ -88,8 +88,8 @@ def test_running_statistics_by_the_definition(how, positions, rng, W):
 
 
 def sequences(rng):
-    """Two batches of sequences of different lengths, and one of a single length; the longest has 7 steps."""
-    lengths = ((5, 3, 4, 5), (7, 2, 7), (3, 3, 3))
+    """Batches of sequences of different lengths, up to 7 steps, which the later batches do not all reach."""
+    lengths = ((5, 3, 4, 5), (7, 2, 7), (3, 3, 3), (6, 4, 6))
     return [[rng.normal(size=(length, D)) + k for length in each] for k, each in enumerate(lengths)]
 
 
@@ -274,6 +274,11 @@ REFUSED = {
         "give unbiased=False",
     ),
     "a constant unit": (lambda: refused(batches=[BATCH * 0 + 0.1]), "unit 0 is constant in every batch", "eps > 0"),
+    "a constant unit but for rounding": (
+        lambda: refused(weight=np.random.default_rng(0).normal(size=(3, 4))[1:], batches=[np.full((8, 4), 0.1)]),
+        "unit 0 is constant in every batch",
+        "eps > 0",
+    ),
     "a constant step": (
         lambda: refused(fg.stepwise_batch_norm, batches=[np.stack([BATCH, BATCH * 0], axis=1)]),
         "unit 0 at step 1 is constant",
