@@ -290,7 +290,7 @@ def hooked() -> nn.Module:
 def smallest_pair() -> nn.Module:
     """A power iteration at rest at a singular value that is not the largest."""
     module = spectral_norm(nn.Linear(D, H)).double()
-    U, s, Vt = np.linalg.svd(module.parametrizations.weight.original.detach().numpy())
+    U, _, Vt = np.linalg.svd(module.parametrizations.weight.original.detach().numpy())
     module.parametrizations.weight[0]._u.copy_(torch.tensor(U[:, 1]))
     module.parametrizations.weight[0]._v.copy_(torch.tensor(Vt[1]))
     return module
