@@ -76,7 +76,17 @@ def admissible(normalizer: fg.Normalizer, sizes: Sequence[int]) -> tuple[int, ..
     if len(sizes) == 3:
         axes.remove(fg.Axis.POSITION)
     least, every = normalizer.with_eps(0).minimum(), normalizer.multiples()
-    return tuple(-(-max(k, least[axis]) // every[axis]) * every[axis] for axis, k in zip(axes, sizes, strict=True))
+    fixed = {} if normalizer.units is None else {fg.Axis.UNIT: normalizer.units}
+    return tuple(
+        fixed.get(axis, -(-max(size, least[axis]) // every[axis]) * every[axis])
+        for axis, size in zip(axes, sizes, strict=True)
+    )
+
+
+def told_apart(normalizer: fg.Normalizer, sizes: Sequence[int], positions: int = 5) -> tuple[int, ...]:
+    """Sizes (N, D, H), with S positions where the normalizer tells positions apart, so that its cells are generic."""
+    N, D, H = sizes
+    return admissible(normalizer, (N, positions, D, H) if normalizer.tells_positions_apart else (N, D, H))
 
 
 _AXES = {"n": fg.Axis.SAMPLE, "s": fg.Axis.POSITION, "h": fg.Axis.UNIT, "d": fg.Axis.INPUT}

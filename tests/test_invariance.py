@@ -8,7 +8,20 @@ import contracts
 import numpy as np
 import oracles
 import pytest
-from cases import CASES, PLAIN, SIZES, Case, composed, each_case, each_transformation, frozen_per_unit, random_composition
+from cases import (
+    ALL,
+    CASES_WITH_POSITIONS,
+    Case,
+    admissible,
+    composed,
+    divides,
+    each_case,
+    each_transformation,
+    frozen_per_unit,
+    on_positions_alone,
+    random_composition,
+    told_apart,
+)
 
 import fishergeo as fg
 from fishergeo.invariance.proof import prove
@@ -38,28 +51,31 @@ def test_every_transformation_has_its_own_oracle():
 
 
 def test_every_normalizer_has_its_own_oracle():
-    assert set(oracles.FORMULAS) == {case.normalizer.name for case in PLAIN}
+    assert set(oracles.FORMULAS) == {case.normalizer.name for case in ALL}
 
 
 @each_transformation()
-@each_case()
+@each_case(CASES_WITH_POSITIONS)
 def test_verdict_with_its_proof_or_witness(case, transformation, rng):
     """At random points of three sizes the output stays where a proof says so; else the witness is a real one."""
-    units = SIZES[2] if case.name == "frozen-per-unit" else None
-    for N, D, H in ((7, 4, 3), (4, 6, 5), (9, 3, 4)):
-        verdict = contracts.verdict_is_the_oracle(case, transformation, rng, sizes=(N, D, units or H))
+    for sizes in ((7, 4, 3), (4, 6, 5), (9, 3, 4)):
+        verdict = contracts.verdict_is_the_oracle(case, transformation, rng, sizes)
     if verdict.invariant:
         assert verdict.witness is None
         assert verdict.steps
+        if not on_positions_alone(case):  # what holds with positions holds without
+            sizes = admissible(case.normalizer, (7, 4, 3))
+            assert oracles.invariant(case.forward, transformation.name, rng, sizes)
     else:
         assert not verdict.conditions
         contracts.witness_is_real(case, transformation, verdict.witness)
-        assert verdict.witness.X.size <= LEAST
-        assert verdict.witness.W.size <= LEAST
+        every = case.normalizer.multiples()
+        assert verdict.witness.X.size <= LEAST * every[fg.Axis.SAMPLE]
+        assert verdict.witness.W.size <= LEAST * every[fg.Axis.UNIT]
 
 
 @each_transformation()
-@each_case()
+@each_case(CASES_WITH_POSITIONS)
 def test_sign_condition(case, transformation, rng):
     """δ > 0 is a condition exactly where δ < 0 changes the output, and then it carries a counterexample."""
     verdict = prove(case.normalizer, transformation)
@@ -67,14 +83,14 @@ def test_sign_condition(case, transformation, rng):
         assert verdict.sign is None
         assert not any("δ" in condition for condition in verdict.conditions)
         return
-    kept = oracles.invariant(case.forward, transformation.name, rng, sign=-1)
+    kept = oracles.invariant(case.forward, transformation.name, rng, told_apart(case.normalizer, (7, 5, 4)), sign=-1)
     assert ("δ ≠ 0" if kept else "δ > 0") in verdict.conditions
     if not kept:
         contracts.witness_is_real(case, transformation, verdict.sign)
 
 
 @each_transformation()
-@each_case(PLAIN)
+@each_case(ALL)
 def test_eps_condition(case, transformation):
     """ε = 0 is a condition exactly where ε > 0 breaks the invariance: it breaks rescalings and leaves recenterings."""
     exact = prove(case.normalizer, transformation)
@@ -86,28 +102,27 @@ def test_eps_condition(case, transformation):
         assert ("ε = 0" in exact.conditions) == (not regularized.invariant)
         assert "ε = 0" not in regularized.conditions
         rescales = any(p.positive for p in transformation.parameters)
-        divides = case.normalizer != case.normalizer.with_eps(1.0)
-        assert regularized.invariant == (not (rescales and divides))
+        takes_eps = case.normalizer != case.normalizer.with_eps(1.0)
+        assert regularized.invariant == (not (rescales and takes_eps))
 
 
-@each_case(PLAIN)
+@each_case(ALL)
 def test_sigma_condition(case):
     """σ > 0 is a condition exactly where a computed σ divides."""
-    divides = case.normalizer != case.normalizer.with_eps(1.0)
     for transformation in TRANSFORMATIONS:
         verdict = prove(case.normalizer, transformation)
         if verdict.invariant:
-            assert ("σ > 0" in verdict.conditions) == divides
+            assert ("σ > 0" in verdict.conditions) == divides(case)
 
 
 def test_proofs_hold_on_real_data(rng):
-    """Handwritten digits: features with variance in the first 30, 80 and 200 cases, random weights."""
+    """Handwritten digits: the pixels that vary in the first cases, or images whose rows are positions; random weights."""
     digits, _ = fg.datasets.load_digits()
-    for cases, units in ((30, 3), (80, 5), (200, 4)):
-        X = digits[:cases]
-        X = X[:, X.std(axis=0) > 0]
-        W = rng.normal(size=(units, X.shape[1]))
-        for case, transformation in itertools.product(PLAIN, TRANSFORMATIONS):
+    for cases, units in ((30, 6), (80, 8), (200, 10)):
+        flat, images = digits[:cases, digits[:cases].std(axis=0) > 0], digits[:cases].reshape(-1, 8, 8)
+        for case, transformation in itertools.product(ALL, TRANSFORMATIONS):
+            X = images if case.normalizer.tells_positions_apart else flat
+            W = rng.normal(size=(units, X.shape[-1]))
             if prove(case.normalizer, transformation).invariant:
                 values = oracles.draw_move(transformation.name, X, W, rng)
                 before, after = oracles.before_and_after(case.forward, transformation.name, X, W, values)
@@ -218,11 +233,16 @@ def test_compositions_with_frozen_statistics(name, transformation, rng):
         contracts.witness_is_real(case, transformation, verdict.witness)
 
 
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("seed", range(300))
 def test_random_compositions(seed):
-    """150 random normalizers, two random transformations each: never undecided, and decided as the numbers show."""
+    """Random normalizers, two random transformations each: never undecided, and decided as the numbers show.
+
+    Every third has stages over samples, units and inputs alone; the others also positions, groups, leading entries and
+    the largest singular value, at all sites.
+    """
     rng = np.random.default_rng(1000 + seed)
-    case = random_composition(rng, f"composition-{seed}", eps=(0, 0, 0, 0.5))
+    rich = seed % 3 > 0
+    case = random_composition(rng, f"composition-{seed}", "nshd" if rich else "nhd", eps=(0, 0, 0, 0.5), rich=rich)
     for k in rng.permutation(len(TRANSFORMATIONS))[:2]:
         transformation = TRANSFORMATIONS[k]
         verdict = contracts.verdict_is_the_oracle(case, transformation, rng)
@@ -261,10 +281,8 @@ def test_permuted_units_carry_their_statistics():
 
 
 def test_cases_cover_eps_at_both_places():
-    assert {(s.eps, s.eps_inside) for c in CASES for _, s in c.normalizer.stages if getattr(s, "has_eps", False)} >= {
-        (0.125, True),
-        (0.25, False),
-    }
+    stages = [stage for case in CASES_WITH_POSITIONS for _, stage in case.normalizer.stages if stage.over]
+    assert {(s.eps, s.eps_inside) for s in stages if s.has_eps} >= {(0.125, True), (0.25, False)}
 
 
 def test_witness_is_minimal_for_the_plain_model():
