@@ -75,10 +75,15 @@ def each_fit() -> dict[str, Any]:
 
 
 FITS = each_fit()
-CANONICAL = (
-    "Gaussian-Identity Poisson-Log Gamma-InversePower InverseGaussian-InverseSquared NegativeBinomial-NegativeBinomial "
-    "Binomial-Logit Binomial-counts-Logit"
-).split()
+CANONICAL = {
+    "Gaussian-Identity",
+    "Poisson-Log",
+    "Gamma-InversePower",
+    "InverseGaussian-InverseSquared",
+    "NegativeBinomial-NegativeBinomial",
+    "Binomial-Logit",
+    "Binomial-counts-Logit",
+}
 
 
 @pytest.mark.parametrize("name", FITS)

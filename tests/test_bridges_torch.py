@@ -13,6 +13,7 @@ from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_no
 
 import fishergeo as fg
 
+torch.set_num_threads(1)  # small matrices: threads would only wait
 N, S, D, H = 8, 5, 4, 6
 CONVERGED = {"n_power_iterations": 2000}
 
