@@ -160,7 +160,8 @@ def _mills(x: Any) -> Any:
 
 
 def _log1mexp(x: Any) -> Any:  # Mächler 2012, Accurately computing log(1 - exp(-|a|))
-    return np.where(x > np.log(2), np.log1p(-np.exp(-x)), np.log(-np.expm1(-x)))
+    half = np.log(2)
+    return np.where(x > half, np.log1p(-np.exp(-np.maximum(x, half))), np.log(-np.expm1(-np.minimum(x, half))))
 
 
 def _log_expm1_exp(x: Any) -> Any:
