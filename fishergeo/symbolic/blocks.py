@@ -85,7 +85,7 @@ class FisherBlock:
                     "ask fisher_block for the block of this model"
                 )
             at = model.linearize(p, X)
-            independent = self.family is not None and not self.family.coupled
+            independent = self.family is not None and not self.family.joint
             weights = at.hessian.d if independent else at.hessian.dense()
             return self.on(at.normalized, at.params.gain, weights, at.mean, model.dispersion)
 
@@ -130,7 +130,7 @@ class FisherBlock:
     def matrix_latex(self) -> str:
         """The block in matrix form, with what its symbols stand for."""
         shape = None
-        if self.family is not None:
+        if self.family is not None and self.family.mixing is None:
             weight = insert(curvature(self.family), variance_function(self.family))
             shape = weight.xreplace({k: Symbol("k", integer=True)})
         return printing.matrix_form(self.row, self.column, self.derivatives, shape, dispersion(self.family))

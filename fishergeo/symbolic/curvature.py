@@ -32,12 +32,13 @@ def variance_function(family: Family) -> Expr:
     theta_i, theta_j, _ = family.symbols
     mean, hessian = family.mean_expression, family.hessian_expression
     if family.coupled:
-        at_j = mean.xreplace({theta_i: theta_j})
+        (share,) = mean.atoms(sympy.exp)  # exp(θ_i - log Σ exp θ), times the number of trials
         a, b = theta_i.indices[0], theta_j.indices[0]
-        found = sympy.expand(hessian.xreplace({mean: MEAN[n, a], at_j: MEAN[n, b]}))
+        shares = {share.xreplace({theta_i: at}): MEAN[n, at.indices[0]] * share / mean for at in (theta_i, theta_j)}
+        found = sympy.expand(hessian.xreplace(shares))
         found = found.xreplace({a: h, b: k})
     else:
-        mu = Symbol("mu", real=True)
+        mu = Symbol("mu", positive=True) if family.means.lower >= 0 else Symbol("mu", real=True)
         solutions = sympy.solve(sympy.Eq(elementary(mean), mu), theta_i)
         found = sympy.factor(sympy.simplify(elementary(hessian).subs(theta_i, solutions[0])))
         found = _positive(found).subs(mu, MEAN[n, h])
@@ -55,8 +56,8 @@ def _positive(expr: Expr) -> Expr:
 
 
 def curvature(family: Family | None) -> Expr:
-    """η''_n,hk: any symmetric matrix (no family), diagonal (independent outputs), or what a coupled family makes it."""
-    if family is None:
+    """η''_n,hk: any symmetric matrix (no family, mixed outputs), diagonal (independent ones), or a coupled family's."""
+    if family is None or family.mixing is not None:
         return Symmetric(ETA, n, h, k)
     return variance_function(family) if family.coupled else KroneckerDelta(h, k) * ETA[n, h]
 
