@@ -2,7 +2,7 @@ r"""The observed information: minus the mean second derivative of the log-likeli
 
     -(1/N) Σ_n ∇²log p(y_n|x_n) = (1/N) Σ_n [J_nᵀ w_n J_n - Σ_h (∂log p/∂z_nh) ∇²z_nh],  w = -∂²log p/∂z²
 
-    -(1/N) Σ_n ∇²log p(y_n|x_n) = (1/N) Σ_n [J_nᵀ w_n J_n - Σ_h ∂log p/∂z_nh ∇²z_nh],   w = -∂²log p/∂z²
+The second term, 0 where z is linear in the parameters, is the
 derivative of the vector-Jacobian product along a direction, by the complex step (exact to rounding).
 Source: Efron, Hinkley 1978, Biometrika 65(3).
 """
