@@ -123,24 +123,30 @@ class Structure:
 
     @cached_property
     def cells(self) -> list[Cells]:
-        """The standardizations of the summed inputs that act on affine functions of x̂, on cases that are not certain."""
-        found = []
+        """The standardizations of the summed inputs, on cases whose outcome is not certain.
+
+        What comes after a σ of each case is not affine in x̂, except on parts of the inputs of one dimension; cells of
+        several units are then taken case by case.
+        """
+        found, affine, past = [], True, np.ones((1, 1))
         kept = self.shown.any(axis=1)
         V, pull, T = self.at.normalized.What, self.pull, self.at.normalized.A
         for stage, done in zip(self.at.model.normalizer.summed, self.at.normalized.summed, strict=True):
-            if stage.over and kept.any():
-                *places, units = _runs(stage, Site.SUMMED.layout(T.ndim), T.shape)
-                rows = places[0] if T.ndim == 2 else np.add.outer(places[0] * T.shape[1], places[1]).ravel()
-                blocks = (np.unique(units)[:, None] == units).astype(float)
-                sigma = done.sigma
-                if sigma is not None:
-                    sigma = np.broadcast_to(sigma, T.shape).reshape(-1, self.units)[kept]
-                found.append(Cells(self.X[kept], V, pull, sigma, stage.center, blocks, rows[kept]))
+            *places, units = _runs(stage, Site.SUMMED.layout(T.ndim), T.shape)
+            rows = places[0] if T.ndim == 2 else np.add.outer(places[0] * T.shape[1], places[1]).ravel()
+            blocks = (np.unique(units)[:, None] == units).astype(float)
+            sigma = None if done.sigma is None else np.broadcast_to(done.sigma, T.shape).reshape(-1, self.units)
+            if stage.over and kept.any() and (affine or len(blocks) < self.units):
+                rows = rows if affine else np.arange(len(rows))
+                spread = None if sigma is None else (past * sigma)[kept]
+                found.append(Cells(self.X[kept], V, pull, spread, stage.center, blocks, rows[kept]))
             if not all(t is None or np.prod(np.shape(t)[:-1]) == 1 for t in (done.mean, done.sigma)):
-                break  # moments of the cases: what comes after is not affine in a unit's summed inputs
-            mean = 0 if done.mean is None else np.ravel(done.mean)[:, None]
-            V = (V - mean * slopes(self.X, np.ones((len(self.X), 1)))) / _of_unit(done.sigma)
-            pull, T = pull * _of_unit(done.sigma), done.value
+                affine, past = False, past if sigma is None else past * sigma
+            if affine:
+                mean = 0 if done.mean is None else np.ravel(done.mean)[:, None]
+                V = (V - mean * slopes(self.X, np.ones((len(self.X), 1)))) / _of_unit(done.sigma)
+                pull = pull * _of_unit(done.sigma)
+            T = done.value
         return found
 
     @cached_property
