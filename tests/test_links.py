@@ -261,7 +261,8 @@ def test_every_normalizer(case, family, link, rng, X):
 @pytest.mark.parametrize("case", PLAIN, ids=str)
 @pytest.mark.parametrize("phi", [1.0, 2.5])
 def test_given_covariance(case, phi, rng, X):
-    S = np.array([[2.0, 0.5, -0.3], [0.5, 1.0, 0.1], [-0.3, 0.1, 3.0]])
+    half = np.random.default_rng(9).normal(size=(H, H))
+    S = half @ half.T / H + 0.5 * np.eye(H)
     family = fg.multivariate_gaussian(S)
     check(case, family, fg.links.canonical, X, phi, rng, outputs=oracle.multivariate_gaussian(S))
 
@@ -281,7 +282,7 @@ def test_trials_of_each_case(link, rng, X, X_positions):
 
 def test_multinomial_trials_of_each_case(rng, X):
     """A case of m trials is the sum of m categorical cases."""
-    m = np.array([1, 4, 2, 7, 3, 5, 2])
+    m = rng.integers(1, 8, size=len(X))
     model, single = fg.GLM(fg.multinomial(m)), fg.GLM(fg.categorical)
     p = model.init(inputs=X.shape[1], units=H, rng=3)
     repeated = fg.fisher(single, p, np.repeat(X, m, axis=0)).to_dense() * m.sum() / len(m)
@@ -432,3 +433,14 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(name):
     contracts.is_refused(*REFUSED[name])
+
+
+def test_training_under_a_link_records_the_loss(rng):
+    X = rng.normal(size=(60, 4))
+    model = fg.GLM(fg.gamma, fg.batch_norm, link=fg.links.log, dispersion=0.5)
+    p = model.init(inputs=4, units=3, rng=rng)
+    Y = model.sample(p, X, rng)
+    start = model.init(inputs=4, units=3, rng=rng)
+    run = fg.descend(model, start, X, Y, optimizer=fg.gradient_descent(rate=0.05), steps=20, rng=1)
+    assert abs(run.loss[0] - model.loss(start, X, Y)) < 1e-12
+    assert run.loss[-1] < run.loss[0]

@@ -60,7 +60,7 @@ def descend(
     def evaluate(step: int, params: Params, memory: tuple[Any, ...]) -> _State:
         chosen = next(batches)
         at = model.linearize(params, inputs[chosen])
-        loss = -float(model.family.log_density(y[chosen], at.Z, model.dispersion).mean())
+        loss = -float(model.family.log_density(y[chosen], at.natural, model.dispersion).mean())
         if not np.isfinite(loss):
             raise InputError(f"the loss is {loss}: shrink the weights, or normalize the inputs")
         history.loss[step] = loss
