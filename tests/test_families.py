@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from cases import each_family
 
-from fishergeo.families import FAMILIES, Hessian
+import fishergeo as fg
+from fishergeo.families import FAMILIES, ZOO, Family, Hessian, Support
 
 ORDINARY = [-3.0, -1.2, -0.1, 0.0, 0.4, 1.5, 4.0]
 EXTREME = [-700.0, -40.0, 40.0, 700.0]
+NEGATIVE = [-700.0, -40.0, -3.0, -1.0, -0.1, -1e-5, -1e-9]
+COVARIANCE = [[2.0, 0.5, -0.3], [0.5, 1.0, 0.1], [-0.3, 0.1, 3.0]]
 
 # η(θ) in any precision; a coupled family takes the whole row
 CUMULANTS = {
@@ -22,6 +25,14 @@ CUMULANTS = {
     "bernoulli": lambda row: [mpmath.log1p(mpmath.exp(t)) for t in row],
     "poisson": lambda row: [mpmath.exp(t) for t in row],
     "categorical": lambda row: [mpmath.log(mpmath.fsum(mpmath.exp(t) for t in row))],
+    "gamma": lambda row: [-mpmath.log(-t) for t in row],
+    "inverse_gaussian": lambda row: [-mpmath.sqrt(-2 * t) for t in row],
+    "binomial(5)": lambda row: [5 * mpmath.log1p(mpmath.exp(t)) for t in row],
+    "negative_binomial(1.7)": lambda row: [-mpmath.mpf("1.7") * mpmath.log(1 - mpmath.exp(t)) for t in row],
+    "multinomial(4)": lambda row: [4 * mpmath.log(mpmath.fsum(mpmath.exp(t) for t in row))],
+    "multivariate_gaussian(3)": lambda row: [
+        mpmath.fsum(COVARIANCE[i][j] * row[i] * row[j] for i in range(3) for j in range(3)) / 2
+    ],
 }
 
 
@@ -128,3 +139,77 @@ def test_expressions_are_the_derivatives_of_the_printed_cumulant():
             eta = family.cumulant(whole)
             assert sympy.simplify(eta.diff(theta) - family.mean_expression) == 0
             assert sympy.simplify(eta.diff(theta, 2) - family.hessian_expression) == 0
+
+
+# --- the families of a restricted domain, of several trials and of mixed outputs ---------------------------------------
+
+
+@pytest.mark.parametrize("family", ZOO[len(FAMILIES) :], ids=lambda f: f.name)
+def test_derivatives_of_the_other_cumulants(family):
+    values = NEGATIVE if family.domain.upper == 0 else [*ORDINARY, -40.0, 40.0]
+    theta = np.array(rows(values, "categorical" if family.joint else family.name))
+    eta, first, second = (np.array(part) for part in zip(*(exact(family.name, tuple(row)) for row in theta.tolist())))
+    got = family.cumulant_value(theta)
+    expected = eta[..., 0] if family.joint else eta
+    assert (np.abs(got - expected) / np.maximum(np.abs(expected), 1e-290)).max() <= 1e-14
+    if family.mixing:
+        contracts.close(family.mean(theta), first)
+        contracts.close(family.hessian(theta).dense(), second)
+    else:
+        contracts.derivatives_of_the_cumulant(family, theta, first, second)
+
+
+@pytest.mark.parametrize("family", ZOO, ids=lambda f: f.name)
+def test_contracts_hold(family):
+    for seed in range(3):
+        found = fg.check(family, rng=seed)
+        assert found, found
+
+
+@pytest.mark.parametrize("family", [f for f in ZOO if not f.joint], ids=lambda f: f.name)
+def test_natural_parameter_of_a_mean(family, rng):
+    """(η')⁻¹(η'(θ)) = θ, the variance as a function of the mean, and the interval of means."""
+    import sympy
+
+    mu = sympy.Symbol("mu", positive=True)
+    theta = family.example(rng, (50,))
+    back = fg.special.numeric(family.natural_expression(mu), [mu])(family.mean(theta))
+    contracts.close(back, theta)
+    variance = family.hessian_expression.subs(family.symbols[0], family.natural_expression(mu))
+    contracts.close(fg.special.numeric(sympy.simplify(variance), [mu])(family.mean(theta)), family.hessian(theta).d)
+    ends = {"gaussian": (-np.inf, np.inf), "bernoulli": (0, 1), "binomial(5)": (0, 1)}
+    assert family.means == ends.get(family.name, (0, np.inf))
+
+
+def test_products_and_roots_of_mixed_hessians(rng):
+    for family in (fg.multivariate_gaussian(COVARIANCE), fg.multinomial(4)):
+        hessian = family.hessian(rng.normal(size=(7, 3)))
+        V = rng.normal(size=(2, 5, 7, 3))
+        contracts.close(hessian.apply(V), np.einsum("nij,...nj->...ni", hessian.dense(), V))
+        B = np.stack([hessian.root(np.broadcast_to(e, (7, 3))) for e in np.eye(3)], axis=-1)
+        contracts.close(np.einsum("nki,nkj->nij", B, B), hessian.dense())
+
+
+def test_a_sampler_that_ignores_the_mixing_is_found():
+    from dataclasses import replace
+
+    wrong = replace(fg.multivariate_gaussian(COVARIANCE), draw=fg.gaussian.draw)
+    assert not fg.check(wrong)
+    assert not fg.check(replace(fg.gamma, base=lambda y, phi: 0 * y))
+    assert not fg.check(replace(fg.negative_binomial(2), draw=fg.poisson.draw))
+
+
+def test_the_same_parameters_give_the_same_family():
+    assert fg.binomial(5) is fg.binomial(5.0)
+    assert fg.binomial([2, 3]) is fg.binomial(np.array([2, 3]))
+    assert fg.negative_binomial(2) is fg.negative_binomial(2.0)
+    assert fg.multivariate_gaussian(COVARIANCE) is fg.multivariate_gaussian(np.array(COVARIANCE))
+    assert fg.binomial(5) != fg.binomial(6)
+
+
+def test_an_interval_of_two_ends():
+    """A domain that ends on both sides is sampled inside."""
+    bounded = Family("bounded", lambda t: t**2, lambda y, phi: 0, Support("all", np.isfinite), fg.gaussian.draw,
+                     domain=fg.gaussian.domain._replace(lower=-1.0, upper=2.0))  # fmt: skip
+    theta = bounded.example(np.random.default_rng(1), (1000,))
+    assert theta.min() > -1 and theta.max() < 2

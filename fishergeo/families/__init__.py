@@ -3,6 +3,7 @@
 from .core import Family, Floats, Hessian, Interval, Support
 from .members import (
     FAMILIES,
+    ZOO,
     bernoulli,
     binomial,
     categorical,
@@ -17,6 +18,7 @@ from .members import (
 
 __all__ = [
     "FAMILIES",
+    "ZOO",
     "Family",
     "Floats",
     "Hessian",

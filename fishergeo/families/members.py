@@ -237,4 +237,13 @@ def _draw_mixed(L: Floats, mean: Floats, phi: float, rng: np.random.Generator) -
     return mean + np.sqrt(phi) * rng.normal(size=mean.shape) @ L.T
 
 
-FAMILIES: tuple[Family, ...] = (gaussian, bernoulli, poisson, categorical)
+FAMILIES: tuple[Family, ...] = (gaussian, bernoulli, poisson, categorical)  # no parameters, and any θ
+ZOO: tuple[Family, ...] = (  # one of every kind
+    *FAMILIES,
+    gamma,
+    inverse_gaussian,
+    binomial(5),
+    negative_binomial(1.7),
+    multinomial(4),
+    multivariate_gaussian([[2.0, 0.5, -0.3], [0.5, 1.0, 0.1], [-0.3, 0.1, 3.0]]),
+)
