@@ -69,22 +69,18 @@ class Frozen:
         if isinstance(t.shape[-1], int) and self.units not in (None, t.shape[-1]):
             raise InputError(f"{who} got H={t.shape[-1]} units but statistics of {self.units}: give one for each unit")
         if self.positions is not None:
-            self._check_positions(sizes.get(Axis.POSITION), hasattr(t, "given"), who)
+            self._check_positions(sizes.get(Axis.POSITION), who)
         mean, var, eps = (self._as(t, symbol) for symbol in ("mean", "var", "eps"))
         sigma = root(var + eps)
         return Standardized((t - mean) / sigma, mean, sigma, Cells((), 1), frozen=True)
 
-    def _check_positions(self, got: Any, symbolic: bool, who: str) -> None:
-        if symbolic:
-            raise InputError(
-                f"{who} has statistics for each of {self.positions} positions: what is derived for all sizes is of one "
-                "position; freeze the statistics of one, fg.frozen_batch_norm(mean[s], var[s])"
-            )
+    def _check_positions(self, got: Any, who: str) -> None:
+        assert self.positions is not None
         if got is None:
             raise InputError(
                 f"{who} has statistics for each of {self.positions} positions but X is (N, D); give X as (N, S, D)"
             )
-        if got > self.positions:
+        if isinstance(got, int) and got > self.positions:
             raise InputError(
                 f"{who} got S={got} steps but statistics of {self.positions}: batch norm has no statistics past the "
                 "longest sequence seen; cut the sequences, or use what needs none (layer_norm) or shares them among the "
@@ -92,14 +88,14 @@ class Frozen:
             )
 
     def _as(self, t: Array, field: str) -> Array:
-        """A statistic in the number system of ``t``: floats, exact rationals, or a symbol for each unit."""
+        """A statistic in the number system of ``t``: floats, exact rationals, or a symbol for each entry."""
         value = getattr(self, field)
+        if np.ndim(value) and hasattr(t, "given"):
+            return t.given(field, value)
         if np.ndim(value) == 2:
             value = value[: t.shape[-2]]
         if isinstance(t, np.ndarray) and t.dtype.kind in "fc":
             return np.asarray(value, dtype=float)
-        if np.ndim(value) and hasattr(t, "given"):
-            return t.given(field, value)
         return np.vectorize(Fraction, otypes=[object])(value)
 
 

@@ -111,17 +111,26 @@ class Normalizer:
     @property
     def tells_positions_apart(self) -> bool:
         """Whether positions are neither more cases (cells have both axes or none) nor apart (no cell has positions)."""
-        return any(Axis.POSITION in stage.over for _, stage in self.stages) and not self.flattens
+        return self.positions is not None or (
+            any(Axis.POSITION in stage.over for _, stage in self.stages) and not self.flattens
+        )
 
     @property
     def flattens(self) -> bool:
         """Whether inputs (N, S, D) are normalized as inputs (NS, D) are."""
-        return all(len(stage.over & {Axis.SAMPLE, Axis.POSITION}) != 1 for _, stage in self.stages)
+        mixed = any(len(stage.over & {Axis.SAMPLE, Axis.POSITION}) == 1 for _, stage in self.stages)
+        return not mixed and self.positions is None
 
     @property
     def units(self) -> int | None:
         """The number of units that frozen statistics are for; None when any number will do."""
         return next((units for s in self.summed if (units := getattr(s, "units", None)) is not None), None)
+
+    @property
+    def positions(self) -> int | None:
+        """The number of positions that frozen statistics are for; None when any number will do."""
+        found = [s.positions for s in self.summed if isinstance(s, Frozen) and s.positions is not None]
+        return min(found, default=None)
 
     def multiples(self) -> dict[Axis, int]:
         """What the size of each axis must be a multiple of, for its groups."""

@@ -12,6 +12,7 @@ import pytest
 from cases import Case, Setup
 
 import fishergeo as fg
+from fishergeo.transformations import TRANSFORMATIONS, Rescale
 
 S, D, H = 5, 4, 3
 
@@ -111,16 +112,60 @@ def test_bad_statistics_of_steps_are_refused():
     contracts.is_refused(lambda: fg.Frozen([[0, math.nan]], 1), "mean=[[0, nan]]", "(S, H) of them")
 
 
-@pytest.mark.parametrize(
-    "derive",
-    [
-        lambda normalizer: fg.prove(normalizer, fg.weight_matrix_rescaling),
-        lambda normalizer: fg.fisher_scaling(normalizer, fg.weight_matrix_rescaling),
-        lambda normalizer: fg.fisher_block(normalizer, "weight", "weight"),
-    ],
-    ids=["prove", "fisher_scaling", "fisher_block"],
-)
-def test_what_is_derived_for_all_sizes_is_of_one_step(derive, rng):
-    mean, var, normalizer = stepwise(rng)
-    contracts.is_refused(lambda: derive(normalizer), "statistics for each of 5 positions", "mean[s], var[s])")
-    assert derive(fg.frozen_batch_norm(mean[0], var[0])) is not None
+def then(*stages, steps=S):
+    """Frozen statistics of each of ``steps`` steps, before and after other stages, and the plain formula."""
+    rng = np.random.default_rng(2)
+    mean, var, frozen = stepwise(rng, steps)
+    plain = {"frozen": lambda a: (a - mean[: a.shape[1]]) / np.sqrt(var[: a.shape[1]])}
+    for name, axis in (("stepwise_batch_norm", 0), ("batch_norm", (0, 1)), ("instance_norm", 1), ("layer_norm", 2)):
+        plain[name] = lambda a, axis=axis: oracles.standard(a, axis, (0, True))
+    values = [frozen if stage == "frozen" else getattr(fg, stage) for stage in stages]
+
+    def forward(X, W, shift=0):
+        a = X @ W.T + shift
+        for stage in stages:
+            a = plain[stage](a)
+        return a
+
+    return fg.compose(*values), forward
+
+
+CHAINS = [
+    ("frozen",),
+    ("frozen", "stepwise_batch_norm"),
+    ("frozen", "batch_norm"),
+    ("frozen", "instance_norm"),
+    ("frozen", "layer_norm"),
+    ("batch_norm", "frozen"),
+    ("stepwise_batch_norm", "frozen"),
+]
+
+
+@pytest.mark.parametrize("stages", CHAINS, ids="+".join)
+@pytest.mark.parametrize("transformation", TRANSFORMATIONS, ids=lambda t: t.name)
+def test_proofs_with_statistics_of_each_step(stages, transformation, rng):
+    """Decided for all sizes as the plain formula says; a witness has no more steps than there are statistics."""
+    normalizer, forward = then(*stages)
+    verdict = fg.prove(normalizer, transformation)
+    assert verdict.invariant == oracles.invariant(forward, transformation.name, rng, (7, S, D, H))
+    assert verdict.invariant or verdict.witness.sizes["S"] <= S
+
+
+def test_a_step_has_its_own_scale(rng):
+    """A factor for each step is seen by the frozen statistics, and hidden by a batch norm of each step after them."""
+    each = fg.Transformation("step_rescaling", "x", Rescale(fg.Site.INPUTS, fg.Axis.POSITION))
+    for stages, expected in ((CHAINS[0], False), (CHAINS[1], True), (CHAINS[2], False), (CHAINS[6], True)):
+        assert fg.prove(then(*stages, steps=2)[0], each).invariant == expected
+
+
+@pytest.mark.parametrize("column", ["weight", "gain"])
+@pytest.mark.parametrize("stages", [("frozen",), ("stepwise_batch_norm", "frozen")], ids="+".join)
+def test_blocks_with_statistics_of_each_step(stages, column, rng):
+    normalizer, _ = then(*stages)
+    model, X = fg.GLM(fg.bernoulli, normalizer), rng.normal(size=(6, S, D))
+    p = model.init(D, H, rng=rng)
+    found = fg.fisher_block(normalizer, "weight", column).lambdify()(model, p, X)
+    F, place = fg.fisher(model, p, X), {"weight": slice(0, D), "gain": D + 1}
+    for i in range(H):
+        for j in range(H):
+            contracts.close(found[i, j], F.block(i, j)[:D, place[column]])

@@ -22,7 +22,7 @@ def example(normalizer: Normalizer, rng: np.random.Generator) -> tuple[Floats, F
     H = normalizer.units or size(Axis.UNIT, 3)
     D = size(Axis.INPUT, max(4, H + 1))
     N = size(Axis.SAMPLE, 6 * D)
-    positions = (size(Axis.POSITION, 5),) if normalizer.tells_positions_apart else ()
+    positions = (size(Axis.POSITION, min(5, normalizer.positions or 5)),) if normalizer.tells_positions_apart else ()
     X = rng.normal(size=(N, *positions, D)) + 0.3
     return X, rng.normal(size=(H, D))
 

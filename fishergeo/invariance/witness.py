@@ -183,11 +183,13 @@ def _sizes(normalizer: Normalizer, transformation: Transformation) -> Iterator[d
         least[Axis.UNIT] = fixed
         axes.remove(Axis.UNIT)
     grown = itertools.product(range(3), repeat=len(axes))
-    yield from (
+    sizes = (
         {**{axis: least[axis] for axis in axes}, **({} if fixed is None else {Axis.UNIT: fixed})}
         | {axis: least[axis] + k * multiple[axis] for axis, k in zip(axes, more, strict=True)}
         for more in sorted(grown, key=lambda more: (sum(more), more))
     )
+    most = normalizer.positions  # frozen statistics may be of some positions only
+    yield from (size for size in sizes if most is None or size[Axis.POSITION] <= most)
 
 
 def _shapes(size: dict[Axis, int]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -152,9 +152,9 @@ class IndexArray:
         return IndexArray(root_of(self.expr), self.indices)
 
     def given(self, symbol: str, values: Any) -> IndexArray:
-        """Given numbers, one for each unit, as a generic symbol along the last axis."""
-        index = self.indices[-1]
-        return IndexArray(sympy.IndexedBase(symbol, positive=symbol == "var", real=True)[index], (None, index))
+        """Given numbers, one for each unit or for each position and unit, as a generic symbol along the last axes."""
+        indices = self.indices[-np.ndim(values) :]
+        return IndexArray(sympy.IndexedBase(symbol, positive=symbol == "var", real=True)[indices], (None, *indices))
 
 
 @lru_cache(maxsize=1)
