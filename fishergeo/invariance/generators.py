@@ -195,8 +195,9 @@ def _no_gain(model: Structure) -> Floats:
 
 def _shared(model: Structure) -> Floats:
     """The weight changes that add the same linear function of x̂ to every logit, up to what gain and bias can undo."""
-    same = model.to_logits * np.eye(model.shape[1])[:, None, :]
-    return _rows(model, _stacked(model, [same, _lengths(model), _hidden(model)]), affine=True)
+    same = [model.to_logits * np.eye(model.shape[1])[:, None, :]]
+    same += [cells.pull * model.over_gain * cells.shared_functions for cells in model.cells]
+    return _rows(model, _stacked(model, [*same, _lengths(model), _hidden(model)]), affine=True)
 
 
 def _certain(model: Structure) -> Floats:

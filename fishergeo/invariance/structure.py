@@ -65,11 +65,25 @@ class Cells:
         """A basis (k, D) of the u with X̂u constant over the cases of every cell."""
         return kernel(self.centered_inputs, norms(self.X))
 
+    @property
+    def inputs(self) -> Floats:
+        """X̂, centered where cells of one unit are: they remove a constant of each unit."""
+        return self.centered_inputs if self.center and len(self.blocks) == self.blocks.shape[1] else self.X
+
     @cached_property
     def parts(self) -> Floats:
-        """The projections (k, D, D) on the parts of the inputs; cells of one unit may remove a constant of each unit."""
-        single_units = self.center and len(self.blocks) == self.blocks.shape[1]
-        return parts(self.centered_inputs if single_units else self.X, self.rows, norms(self.X))
+        """The projections (k, D, D) on the parts of the inputs."""
+        return parts(self.inputs, self.rows, norms(self.X))
+
+    @property
+    def shared_functions(self) -> Floats:
+        """Changes dV (k, H, D) with X̂dv_h = σ_h X̂u for one u on a part of the inputs: Â of every unit changes by X̂u."""
+        if self.sigma is None or len(self.parts) < 2:
+            return np.zeros((0, *self.weight.shape))
+        values = self.inputs @ np.concatenate(list(self.parts), axis=1)
+        return slopes(self.inputs, (values[:, :, None] * self.sigma[:, None, :]).reshape(len(values), -1)).reshape(
+            -1, *self.weight.shape
+        )
 
 
 @dataclass(frozen=True)
@@ -155,8 +169,13 @@ class Structure:
         pull = self.pull
         for done in self.at.normalized.summed:
             pull = pull * _of_unit(done.sigma)
-        gain = self.at.params.gain
-        return pull if gain is None else pull * np.divide(1, gain, out=np.zeros_like(gain), where=gain != 0)[:, None]
+        return pull * self.over_gain
+
+    @property
+    def over_gain(self) -> Floats:
+        """1/g_h (H, 1), 0 where g_h = 0; 1 for a model without gain."""
+        gain = np.ones(self.units) if self.at.params.gain is None else self.at.params.gain
+        return np.divide(1, gain, out=np.zeros_like(gain), where=gain != 0)[:, None]
 
 
 def _runs(stage: object, layout: tuple[Axis, ...], shape: Sequence[int]) -> list[Labels]:
