@@ -10,13 +10,11 @@ import numpy as np
 import oracles
 import pytest
 from cases import PLAIN, SIZES, Case, Setup, stage
-from wrong import WRONG_FAMILIES, WRONG_TANGENTS, Blind, Broken, OneSided, changed, off
+from wrong import WRONG_TANGENTS, Broken, OneSided, changed, off
 
 import fishergeo as fg
-from fishergeo.contracts import normalizers as checked
 from fishergeo.families import Hessian
 from fishergeo.information.operator import Metric
-from fishergeo.symbolic.sums import I, J
 from fishergeo.transformations import Rescale, Shift
 
 H = SIZES[2]
@@ -111,37 +109,6 @@ def test_density_that_is_not_normalized(family, rng):
 def test_draws_that_are_wrong(draw, rng, X):
     family = replace(fg.bernoulli, draw=draw)
     fails(contracts.draws_have_the_moments, Setup.of(BATCH_NORM, family, X, H, rng), rng)
-
-
-RIGHT_FAMILIES = (
-    fg.gamma,
-    fg.inverse_gaussian,
-    fg.binomial(7),
-    fg.negative_binomial(0.7),
-    fg.multinomial(12),
-    fg.multivariate_gaussian([[2, 1], [1, 3]]),
-    fg.multivariate_gaussian(np.diag([1.0, 2, 3]) + 0.3),
-)
-
-
-@pytest.mark.parametrize("family", RIGHT_FAMILIES, ids=lambda f: f.name)
-def test_check_holds_for_families_with_a_domain_or_trials(family):
-    for seed in range(3):
-        assert fg.check(family, seed), fg.check(family, seed)
-
-
-def test_check_refuses_trials_for_each_case():
-    contracts.is_refused(lambda: fg.check(fg.binomial([3, 4, 5])), "binomial(3 cases)", "give one number of trials")
-
-
-@pytest.mark.parametrize(
-    ("contract", "name"), [(contract, name) for contract, names in WRONG_FAMILIES.items() for name in names]
-)
-def test_check_finds_the_one_contract_that_a_family_breaks(contract, name):
-    result = fg.check(WRONG_FAMILIES[contract][name])
-    broken = [r.contract for r in result.results if not r.passed]
-    assert len(broken) == 1, result
-    assert contract in broken[0]
 
 
 # --- the model and its Fisher matrix -------------------------------------------------------------------------------
@@ -276,47 +243,6 @@ def test_witness_that_is_none():
     fails(contracts.witness_is_real, layer_norm, fg.dataset_recentering, replace(witness, values=unmoved))
     wrong_number = replace(witness, after=witness.after + 1)
     fails(contracts.witness_is_real, layer_norm, fg.dataset_recentering, wrong_number)
-
-
-def only(contract, normalizer):
-    """What one contract of `fg.check` says about a normalizer."""
-    return next(result for result in fg.check(normalizer).results if contract in result.contract)
-
-
-def test_check_tells_pairs_of_units_apart(monkeypatch):
-    """1/δ_i² in the place of 1/(δ_iδ_j) is true on the diagonal, and where all δ are alike."""
-
-    def wrong(normalizer, transformation):
-        law = fg.fisher_scaling(normalizer, transformation)
-        ww = law.blocks["ww"]
-        return law if ww is None else replace(law, blocks={**law.blocks, "ww": ww.xreplace({J: I})})
-
-    assert only("scale", fg.batch_norm).passed
-    monkeypatch.setattr(checked, "fisher_scaling", wrong)
-    assert not only("scale", fg.batch_norm).passed
-    assert only("scale", fg.layer_norm).passed  # its δ is one number
-
-
-def test_check_finds_null_directions_without_a_generator(monkeypatch):
-    assert only("null space", fg.batch_norm).passed
-    assert not only("null space", replace(fg.batch_norm, summed=Broken(Blind))).passed
-
-    def forgets(hidden):
-        def found(model, p, X):
-            full = fg.symmetries(model, p, X)
-            return replace(full, unexplained=1) if hidden(model, X) else full
-
-        return found
-
-    for hidden, named in (
-        (lambda model, X: model.family is fg.poisson, "poisson, generic data"),
-        (lambda model, X: np.linalg.matrix_rank(X) < X.shape[1], "gaussian, dependent inputs"),
-        (lambda model, X: len(np.unique(X, axis=0)) < len(X), "gaussian, data with repeated rows"),
-    ):
-        monkeypatch.setattr(checked, "symmetries", forgets(hidden))
-        result = only("null space", fg.batch_norm)
-        assert not result.passed
-        assert named in result.detail
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def density_is_normalized(family: Family, rng: np.random.Generator) -> str:
     """the density sums or integrates to 1 over the support, whatever φ"""
     worst, cases = 0.0, 0
     for phi in _dispersions(family):
-        for theta in _typical(family, rng, 3, 3 if family.joint else 1):
+        for theta in typical(family, rng, 3, 3 if family.joint else 1):
             draws = family.draw(np.repeat(family.mean(theta[None]), 500, axis=0), phi, rng)
             is_continuous = family.support.contains(draws + 0.01 * rng.random(draws.shape)).all()  # or only some numbers
             total = _integral(family, theta, phi) if is_continuous else _sum(family, theta, phi, draws)
@@ -97,7 +97,7 @@ def samples_have_the_moments(family: Family, rng: np.random.Generator) -> str:
     """samples have mean η' and covariance φ η'', whatever φ"""
     worst = 0.0
     for phi in _dispersions(family):
-        theta = _typical(family, rng, 1)
+        theta = typical(family, rng, 1)
         mean, covariance = family.mean(theta)[0], phi * family.hessian(theta).dense()[0]
         c = family.draw(np.repeat(mean[None], _DRAWS, axis=0), phi, rng) - mean
         worst = max(worst, _standard_errors(c, 0), _standard_errors(c[:, :, None] * c[:, None, :], covariance))
@@ -125,7 +125,7 @@ def _standard_errors(samples: Floats, expected: Floats | float) -> float:
     return float((np.abs(samples.mean(axis=0) - expected) / np.maximum(error, 1e-12)).max())
 
 
-def _typical(family: Family, rng: np.random.Generator, cases: int, units: int = 3) -> Floats:
+def typical(family: Family, rng: np.random.Generator, cases: int, units: int = 3) -> Floats:
     """θ (cases, H) that are neither rare nor alike: quantiles of the admissible ones, between a fifth and four fifths."""
     theta = natural_parameters(family, rng, 100, units)
     H = theta.shape[-1]

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..families import FAMILIES, Family, Floats, bernoulli, gaussian
+from ..families import ZOO as FAMILIES
+from ..families import Family, Floats, bernoulli, gaussian
 from ..information.matrices import fisher
 from ..invariance.numbers import random_value
 from ..invariance.proof import prove
@@ -17,7 +18,7 @@ from ..model import GLM, Params
 from ..normalizers import Normalizer
 from ..transformations import TRANSFORMATIONS, State
 from .evidence import Broken, invariance_defect, random_model, small
-from .families import natural_parameters
+from .families import typical
 
 _STEP = 1e-30  # complex step
 
@@ -156,10 +157,10 @@ def _data_sets(X: Floats, rng: np.random.Generator) -> Iterator[tuple[str, Float
 
 def _inside(family: Family, p: Params, rng: np.random.Generator) -> Params:
     """Parameters whose Z stay near admissible natural parameters of the family."""
-    bias = natural_parameters(family, rng, 1, p.units)[0]
+    bias = typical(family, rng, 1, p.units)[0]
     if p.gain is None:
         return Params(0.02 * p.weight, bias)
-    return Params(p.weight, bias, 0.05 * p.gain)
+    return Params(p.weight, bias, 0.02 * p.gain)
 
 
 CONTRACTS = (
