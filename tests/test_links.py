@@ -13,7 +13,6 @@ import sympy
 from cases import PLAIN, SIZES
 
 import fishergeo as fg
-from fishergeo import special
 from fishergeo.links import LINKS, Link, curve
 
 H = SIZES[2]
@@ -28,66 +27,6 @@ FAMILIES = (
     fg.negative_binomial(1.7),
 )
 EVERY = (*LINKS[1:], fg.links.power(1 / 3), fg.links.power(-3))
-
-# --- functions -------------------------------------------------------------------------------------------------------
-
-POSITIVE = {"todd", "todd_slope", "log1mexp", "bose"}
-POINTS = {
-    "logit": (1e-300, 1e-9, 0.2, 0.5, 0.9),
-    "log_expm1_exp": (-700.0, -40.0, -3.0, 0.0, 2.0, 6.0),
-    "gumbel": (-6.0, -3.0, 0.0, 3.0, 40.0, 700.0),
-    "gumbel_tail": (-700.0, -40.0, -3.0, 0.0, 3.0, 6.0),
-    "ndtr": (-37.0, -30.0, -3.0, 0.0, 2.0, 30.0),
-    "mills": (-1e5, -300.0, -30.0, -3.0, 0.0, 2.0, 30.0),
-    "log_ndtr": (-1e5, -300.0, -30.0, -3.0, 0.0, 2.0, 30.0),
-}
-
-
-def in_many_digits(expression, symbol, value, digits=60):
-    """The value of an expression of elementary functions, with the digits that its cancellations need."""
-    function = sympy.lambdify(symbol, expression, modules="mpmath")
-    with mpmath.workdps(digits + 12 * int(abs(value)) + int(min(value * value, 1e3))):
-        return float(function(mpmath.mpf(value)))
-
-
-@pytest.mark.parametrize("name", special.NAMES)
-def test_functions_are_what_they_say(name):
-    """The twin is the definition, and the declared slope its derivative."""
-    x = sympy.Symbol("x", positive=True)
-    function = getattr(special, name)
-    near = (1e-290, 1e-12, 1e-5, 0.3, 2.0, 40.0, 700.0)
-    points = POINTS.get(name, near if name in POSITIVE else (-700.0, -40.0, -3.0, 0.0, 2.0, 40.0, 700.0))
-    twin = special.TWINS[name]
-    with np.errstate(under="ignore", over="ignore"):
-        for value in points:
-            if name in ("mills", "log_ndtr") and value < -100:  # the asymptotic series
-                a = -value
-                exact = a + 1 / a - 2 / a**3 + 10 / a**5
-                if name == "log_ndtr":
-                    exact = -(a**2) / 2 - np.log(a * np.sqrt(2 * np.pi)) + np.log1p(-1 / a**2 + 3 / a**4)
-            else:
-                exact = in_many_digits(function.elementary(x), x, value, 700 if name in POSITIVE else 60)
-            got = float(twin(np.float64(value)))
-            assert abs(got - exact) <= 1e-13 * max(abs(value) / 10, 1) * abs(exact), (name, value, got, exact)
-    point = 0.3
-    slope = special.elementary(function(x).diff(x))
-    assert abs(float(slope.subs(x, point)) - float(function.elementary(x).diff(x).subs(x, point))) < 1e-12
-
-
-def test_simplifications_are_identities():
-    z = sympy.Symbol("z", real=True)
-    for inner in (special.expit, special.ndtr, special.cauchy, special.gumbel, special.gumbel_tail):
-        found = special.logit(inner(z))
-        assert not found.has(special.logit)
-        plain = sympy.log(inner(z) / (1 - inner(z)))
-        for point in (-1.1, 0.4):
-            assert abs(complex(special.elementary(found - plain).subs(z, point))) < 1e-12
-    assert special.expit(special.logit(z)) == z
-    assert special.expit(-special.logit(z)) == 1 - z
-    assert special.logit(special.expit(z)) == z
-    assert sympy.exp(special.softplus(z)) - 1 != 0
-    assert special.bose(special.softplus(-z)) == sympy.exp(z)
-
 
 # --- the curve of a family under a link, against arbitrary precision --------------------------------------------------
 
@@ -307,132 +246,6 @@ def test_users_own_link(rng, X):
     contracts.close(model.mean(p, X), mean)
     rise = np.exp(z) * (1 + 2 * np.exp(z)) ** -1.5
     contracts.close(model.linearize(p, X).hessian.d, rise**2 / (mean * (1 - mean)))
-
-
-# --- what is refused -------------------------------------------------------------------------------------------------
-
-W = np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
-FLAT = np.full((7, 4), 0.5)
-
-
-def at(family, link, bias, case=3):
-    """Predictors of 0.5, except in one case, where they are ``bias`` + 0.5."""
-    X = FLAT.copy()
-    X[case] += bias
-    return lambda: fg.GLM(family, link=link).natural(fg.Params(W, np.zeros(3)), X)
-
-
-REFUSED = {
-    "identity beyond 1": (
-        at(fg.bernoulli, fg.links.identity, 0.7),
-        "case 3 has predictor 1.2 and mean 1.2",
-        "fg.links.logit",
-    ),
-    "a proportion of several trials": (
-        at(fg.binomial(5), fg.links.identity, 0.7),
-        "(0, 1) of one trial",
-        "fg.links.logit",
-    ),
-    "log of a proportion": (
-        at(fg.bernoulli, fg.links.log, -0.6, 0),
-        "bernoulli: case 1 has predictor 0.5",
-        "fg.links.logit",
-    ),
-    "a negative rate": (
-        at(fg.poisson, fg.links.identity, -1.0),
-        "case 3 has predictor -0.5 and mean -0.5",
-        "fg.links.log",
-    ),
-    "a negative mean": (at(fg.inverse_gaussian, fg.links.identity, -1.0), "mean -0.5", "fg.links.log"),
-    "a mean of 0": (at(fg.gamma, fg.links.identity, -0.5), "case 3 has predictor 0", "fg.links.log"),
-    "the other branch": (
-        at(fg.poisson, fg.links.sqrt, -1.0),
-        "sqrt link, which needs a positive predictor",
-        "fg.links.log",
-    ),
-    "an inverse at 0": (
-        at(fg.gaussian, fg.links.inverse, -0.5),
-        "case 3 has predictor 0 and mean inf",
-        "shrink the weights",
-    ),
-    "a mean that overflows": (
-        at(fg.gamma, fg.links.log, 800.0),
-        "case 3 has predictor 800.5 and mean inf",
-        "shrink the weights",
-    ),
-    "a positive natural parameter": (
-        at(fg.gamma, None, -1.0, 5),
-        "gamma: case 0 has natural parameter 0.5, which must lie in (-∞, 0)",
-        "use link=fg.links.log",
-    ),
-    "a natural parameter of 0": (at(fg.negative_binomial(2), None, -0.5, 0), "natural parameter 0,", "fg.links.log"),
-    "outputs that are dependent": (
-        lambda: fg.GLM(fg.categorical, link=fg.links.probit),
-        "categorical got the probit link",
-        "leave link=None",
-    ),
-    "correlated outputs": (
-        lambda: fg.GLM(fg.multivariate_gaussian(np.eye(3)), link=fg.links.identity),
-        "multivariate_gaussian(3) got the identity link",
-        "leave link=None",
-    ),
-    "a covariance of another size": (
-        at(fg.multivariate_gaussian(np.eye(2)), None, 0.0),
-        "multivariate_gaussian(2) has 2 outputs",
-        "3 units",
-    ),
-    "a power of 0": (lambda: fg.links.power(0), "power got p=0", "fg.links.log"),
-    "a power that is text": (lambda: fg.links.power("2"), "power got p='2'", "give a number"),
-    "a power without end": (lambda: fg.links.power(float("nan")), "power got p=nan", "fg.links.log"),
-    "no trials": (lambda: fg.binomial(0), "trials=0", "a whole number >= 1"),
-    "half a trial": (lambda: fg.multinomial(2.5), "trials=2.5", "a whole number >= 1"),
-    "trials that are text": (lambda: fg.binomial("many"), "binomial got trials of type", "give real numbers"),
-    "trials of other cases": (at(fg.binomial([3, 4]), None, 0.0), "the trials of 2 cases", "(7, 3)"),
-    "a shape of 0": (lambda: fg.negative_binomial(0), "shape=0", "give a number r > 0"),
-    "a shape that is missing": (lambda: fg.negative_binomial(None), "negative_binomial got a shape", "give real numbers"),
-    "a covariance that is not square": (
-        lambda: fg.multivariate_gaussian(np.ones((2, 3))),
-        "covariance of shape (2, 3)",
-        "give finite numbers (H, H)",
-    ),
-    "a covariance that is not symmetric": (
-        lambda: fg.multivariate_gaussian([[1, 0.5], [0.4, 1]]),
-        "entries (0, 1) and (1, 0) differ",
-        "give (Σ + Σᵀ)/2",
-    ),
-    "a covariance that is singular": (
-        lambda: fg.multivariate_gaussian(np.ones((3, 3))),
-        "not positive definite",
-        "drop outputs",
-    ),
-    "a mean with no inverse": (
-        lambda: curve(fg.Family("odd", lambda t: t**2 + t**4, lambda y, phi: 0, fg.gaussian.support, None), fg.links.log),
-        "odd: η'",
-        "use the canonical link",
-    ),
-    "too many successes": (
-        lambda: fg.binomial(5).encode(np.full((7, 3), 6), (7, 3)),
-        "y = 6.0 at case 0",
-        "the integers from 0 to 5",
-    ),
-    "a total that is wrong": (
-        lambda: fg.multinomial(4).encode(np.ones((7, 3)), (7, 3)),
-        "at case 0",
-        "rows of whole numbers that sum to 4",
-    ),
-    "labels for counts": (lambda: fg.multinomial(4).encode(np.zeros(7), (7, 3)), "shape (7,)", "the model needs (7, 3)"),
-    "a waiting time of 0": (lambda: fg.gamma.encode(np.zeros((7, 3)), (7, 3)), "y = 0.0 at case 0", "the positive real"),
-    "a θ out of the domain": (
-        lambda: fg.gamma.mean(np.array([-1.0, 0.5])),
-        "gamma got natural parameter 0.5 at case 1",
-        "(-∞, 0)",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused(name):
-    contracts.is_refused(*REFUSED[name])
 
 
 def test_training_under_a_link_records_the_loss(rng):
