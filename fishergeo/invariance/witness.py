@@ -58,6 +58,7 @@ class Witness:
         parts = [f"X = {matrix(self.X)}", f"W = {matrix(self.W)}"]
         for parameter, value in zip(self.parameters, self.values, strict=True):
             symbol = {"delta": r"\delta", "gamma": r"\gamma", "pi": r"\pi", "Q": "Q"}[parameter.symbol]
+            value = np.asarray(value) + 1 if parameter.symbol == "pi" else value  # units count from 1, as in the entry
             scalar = np.size(value) == 1
             parts.append(f"{symbol} = {sympy.latex(np.ravel(value)[0]) if scalar else matrix(np.atleast_2d(value))}")
         place = " ".join(str(k + 1) for k in self.entry)
@@ -250,6 +251,10 @@ def _evaluate(
         before = normalizer(start.X, start.W).value
         after = normalizer(moved.X, moved.W, moved.shift).value
     except InputError:  # σ = 0: not an admissible model
+        return None
+    except ValueError as error:  # SymPy 1.14 factors some large integers wrongly, and notices
+        if "is not a prime factor" not in str(error):
+            raise
         return None
     return (before if moved.order is None else before[..., moved.order]), after
 

@@ -49,10 +49,10 @@ def variance_function(family: Family) -> Expr:
 
 def _positive(expr: Expr) -> Expr:
     """-(x - 1)y as (1 - x)y."""
-    sums = [f for f in Mul.make_args(expr) if f.is_Add]
+    sums = sorted((f for f in Mul.make_args(expr) if f.is_Add), key=lambda f: f.as_coeff_Add()[0])
     if not sums or not expr.as_coeff_Mul()[0] < 0:
         return expr
-    return Mul(expr / sums[0], -1, sympy.expand(-sums[0]))
+    return Mul(-expr / sums[0], sympy.expand(-sums[0]))
 
 
 def curvature(family: Family | None) -> Expr:

@@ -19,16 +19,27 @@ def differs(a: Any, b: Any) -> bool:
     rational combination of them is 0 only if nothing is left.  Anything else is enclosed in an interval with outward
     rounding.  Raises `TypeError` for what is not built from rationals, π, + * powers, exp and log.
     """
-    from mpmath import iv
-
-    difference = sympy.expand(sympy.sympify(a) - sympy.sympify(b))
+    a, b = sympy.sympify(a), sympy.sympify(b)
+    if a == b:
+        return False
+    if _apart(a, b):  # as they stand: expanding may take long
+        return True
+    difference = sympy.expand(a - b)
     if difference == 0:
         return False
-    if all(map(_is_root, sympy.Add.make_args(difference))):
-        return True
+    return all(map(_is_root, sympy.Add.make_args(difference))) or _apart(difference, sympy.Integer(0))
+
+
+def _apart(a: Any, b: Any) -> bool:
+    """Whether intervals around two numbers have no point in common."""
+    from mpmath import iv
+    from mpmath.libmp import ComplexResult
+
     precision, iv.prec = iv.prec, _BITS
     try:
-        return 0 not in _enclose(difference)
+        return 0 not in _enclose(a) - _enclose(b)
+    except (ComplexResult, ZeroDivisionError):  # an interval around 0 under a root or below a line
+        return False
     finally:
         iv.prec = precision
 

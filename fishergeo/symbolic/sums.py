@@ -16,7 +16,7 @@ import sympy
 from sympy import Expr, Indexed, KroneckerDelta, Mul, Pow, Sum, Symbol
 
 from ..axes import Axis
-from .groups import GROUP, Leading, absorbed, is_group_delta, merged
+from .groups import GROUP, LargestEigenvalue, Leading, absorbed, is_group_delta, merged
 
 SIZE = {axis: Symbol(axis.value.upper(), positive=True, integer=True) for axis in Axis}
 INDEX = {axis: Symbol(axis.value, integer=True) for axis in Axis}  # the free index along each axis
@@ -144,7 +144,18 @@ def fresh(index: Symbol) -> Symbol:
 
 
 def _depends(expr: Expr, index: Symbol) -> bool:
-    return index in expr.free_symbols
+    return index in _free(expr)
+
+
+@lru_cache(maxsize=1 << 16)
+def _free(expr: Expr) -> frozenset[Expr]:
+    """The free symbols, remembered for every part: SymPy finds them anew each time."""
+    if not expr.args:
+        return frozenset([expr]) if isinstance(expr, Symbol) else frozenset()
+    found = frozenset().union(*map(_free, expr.args))
+    if isinstance(expr, Sum):
+        return found - {limit[0] for limit in expr.limits}
+    return found.difference(expr.args[1:]) if isinstance(expr, LargestEigenvalue) else found
 
 
 def _sum_term(term: Sequence[Expr], index: Symbol) -> Expr:
