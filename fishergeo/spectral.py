@@ -80,7 +80,9 @@ class SpectrallyScaled:
         return (g - self._simple() * (self.value * g).sum(axis=(-2, -1), keepdims=True)) / self.sigma
 
     def _simple(self) -> Array:
-        """u vᵀ; raises `InputError` where it is not unique to rounding."""
+        """u vᵀ; raises `InputError` where it is not unique to rounding, and for exact numbers."""
+        if self.u is None:
+            raise InputError(f"{self.who}: the singular vectors of exact numbers are not computed; use floats")
         if len(self.largest) == 2:
             first, second = self.largest
             if first - second <= 64 * np.finfo(float).eps * max(self.value.shape) * first:
