@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import oracles
 import pytest
-from cases import PLAIN
+from cases import ALL, on_positions_alone
 
 import fishergeo as fg
 from fishergeo.dynamics.descent import Diverged, descend
@@ -73,10 +73,12 @@ def by_the_book(optimizer, gradients, w, decay):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
-@pytest.mark.parametrize("case", PLAIN, ids=str)
+@pytest.mark.parametrize("case", ALL, ids=str)
 def test_every_step_is_that_of_an_independent_descent(case, optimizer, problem):
     model, p, X, y = problem(case.normalizer)
     X, y, steps = X[:20], y[:20], 3
+    if on_positions_alone(case):
+        X, y = X.reshape(4, 5, D), y.reshape(4, 5)
     run = descend(model, p, X, y, optimizer=optimizer, steps=steps)
     past, slopes, losses = [p], [], []
     for _ in range(steps):

@@ -20,22 +20,25 @@ from fishergeo.invariance.proof import prove
 from fishergeo.invariance.scaling import fisher_scaling
 from fishergeo.normalizers import ZOO
 
-N, D, H = 40, 6, 4
+N, S, D, H = 12, 5, 7, 6  # N cases of S positions where a normalizer cannot do without them, else NS cases
 WITH_SYMMETRY = [n for n in ZOO if scale_group(n).symmetric]
 WITHOUT = [n for n in ZOO if not scale_group(n).symmetric] + [fg.batch_norm.with_eps(0.1), fg.weight_norm.with_eps(0.1)]
 
 
 @pytest.fixture
 def start(rng):
-    """normalizer, family -> (model, p, X, Y): digits 0 to 3 by the pixels that vary most, all parameters generic."""
-    X, y = fg.datasets.load_digits()
-    X, y = X[y < H][:N], y[y < H][:N]
-    X = X[:, np.argsort(X.std(axis=0))[-D:]] / 16
+    """normalizer, family -> (model, p, X, Y): digits 0 to 5 by the pixels that vary most, all parameters generic."""
+    images, labels = fg.datasets.load_digits()
+    images, labels = images[labels < H][: N * S], labels[labels < H][: N * S]
+    images = images[:, np.argsort(images.std(axis=0))[-D:]] / 16
 
     def build(normalizer: fg.Normalizer, family: fg.Family = fg.categorical):
         model = fg.GLM(family, normalizer)
         gain = rng.uniform(0.5, 1.5, H) if model.has_gain else None
         weight = rng.normal(size=(H, D)) * rng.uniform(0.5, 2, (H, 1))
+        X, y = images, labels
+        if any(stage.over == {fg.Axis.POSITION} for _, stage in normalizer.stages):
+            X, y = X.reshape(N, S, D), y.reshape(N, S)
         return model, fg.Params(weight, rng.normal(size=H), gain), X, y if family is fg.categorical else np.eye(H)[y]
 
     return build
@@ -44,7 +47,7 @@ def start(rng):
 # --- the norm identity ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", [sgd(0.5), sgd(0.3, batch=9), sgd(0.3, batch=9, weight_decay=0.2)], ids=repr)
+@pytest.mark.parametrize("optimizer", [sgd(0.5), sgd(0.3, batch=10), sgd(0.3, batch=10, weight_decay=0.2)], ids=repr)
 @pytest.mark.parametrize("normalizer", WITH_SYMMETRY, ids=lambda n: n.name)
 def test_norm_identity_holds_to_rounding(normalizer, optimizer, start):
     run = descend(*start(normalizer), optimizer=optimizer, steps=40, rng=0)
@@ -249,7 +252,7 @@ def test_walks_with_memory_settle_about_the_equilibrium(optimizer):
 def test_weight_decay_is_an_exponential_schedule(momentum, start):
     """Weights alone descend, on the digits: the directions with decay are those without, at growing rates."""
     model, p, X, y = start(fg.batch_norm)
-    optimizer = sgd(0.3, momentum=momentum, weight_decay=0.1)
+    optimizer = sgd(0.1, momentum=momentum, weight_decay=0.1)  # at rates of 0.3 and more this descent is chaotic
     steps = 60
     schedule = equivalent_schedule(optimizer, steps)
 
@@ -263,7 +266,7 @@ def test_weight_decay_is_an_exponential_schedule(momentum, start):
             w = w - rate * v
         return w
 
-    decayed = run(0, [0.3] * steps, 0.1)
+    decayed = run(0, [0.1] * steps, 0.1)
     grown = run(schedule.buffer, schedule.rates, 0)
     np.testing.assert_allclose(schedule.alpha**steps * grown, decayed, rtol=0, atol=1e-10)
     assert schedule.rates[-1] / schedule.rates[0] == pytest.approx(schedule.alpha ** (-2 * (steps - 1)))
@@ -272,7 +275,7 @@ def test_weight_decay_is_an_exponential_schedule(momentum, start):
         zero = schedule.alpha**steps * run(0, schedule.rates, 0)
         assert np.abs(zero - decayed).max() > 1e-3
     else:
-        assert schedule.buffer == 0 and schedule.alpha == pytest.approx(1 - 0.03)
+        assert schedule.buffer == 0 and schedule.alpha == pytest.approx(1 - 0.01)
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------

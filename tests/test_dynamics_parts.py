@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import oracles
 import pytest
-from cases import CASES
+from cases import CASES_WITH_POSITIONS, each_case, told_apart
 
 import fishergeo as fg
 from fishergeo.dynamics.descent import _batches
@@ -19,9 +19,9 @@ from fishergeo.dynamics.trajectory import angles
 # --- the scale group ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@each_case(CASES_WITH_POSITIONS)
 def test_scale_group_is_the_largest_rescaling_that_the_plain_formula_allows(case, rng):
-    sizes = (7, 5, 3)
+    sizes = told_apart(case.normalizer, (7, 5, 3))
     group = scale_group(case.normalizer)
     each, whole = (
         oracles.invariant(case.forward, f"weight_{what}_rescaling", rng, sizes) for what in ("vector", "matrix")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import replace
 
@@ -10,7 +11,18 @@ import numpy as np
 import oracles
 import pytest
 from cases import PLAIN, SIZES, Case, Setup, stage
-from wrong import WRONG_TANGENTS, Broken, OneSided, changed, off
+from wrong import (
+    WRONG_GROUPS,
+    WRONG_LEADING,
+    WRONG_SPECTRAL,
+    WRONG_TANGENTS,
+    Broken,
+    OneSided,
+    SelfAdjoint,
+    changed,
+    changing,
+    off,
+)
 
 import fishergeo as fg
 from fishergeo.families import Hessian
@@ -56,6 +68,102 @@ def test_tangent_that_is_not_self_adjoint(rng):
 def test_bracket_that_is_no_projector(rng):
     wrong = Broken(lambda done: replace(done, value=1.01 * done.value))
     fails(contracts.bracket_is_a_projector, wrong, rng.normal(size=(7, 3)), LAYOUT, rng)
+
+
+# --- groups, leading entries, the largest singular value -------------------------------------------------------------
+
+
+GROUPED = fg.Standardize([fg.Axis.SAMPLE, fg.Axis.POSITION], groups={fg.Axis.SAMPLE: 2})
+LEADING = fg.Standardize(fg.Axis.UNIT, first=fg.First(0.5))
+
+
+def half(t):
+    return oracles.standardize(t, "nh", "h", True, "std", first=lambda size: size // 2)
+
+
+def halves(t):
+    return oracles.standardize(t, "nh", "n", True, "std", parts=[("n", 2)])
+
+
+@pytest.mark.parametrize("name", WRONG_GROUPS)
+def test_groups_whose_tangent_is_that_of_other_cells(name, rng):
+    t, wrong = rng.normal(size=(8, 3)), changing(GROUPED, WRONG_GROUPS[name])
+    contracts.value_is_the_formula(wrong, halves, t, LAYOUT)
+    fails(contracts.tangent_is_the_derivative, wrong, halves, t, LAYOUT, rng)
+    fails(contracts.adjoint_is_the_transpose, wrong, halves, t, LAYOUT, rng)
+
+
+@pytest.mark.parametrize("groups", [{}, {fg.Axis.SAMPLE: 4}], ids=["none", "four"])
+def test_other_groups(groups, rng):
+    wrong = fg.Standardize([fg.Axis.SAMPLE, fg.Axis.POSITION], groups=groups)
+    fails(contracts.value_is_the_formula, wrong, halves, rng.normal(size=(12, 3)), LAYOUT)
+
+
+@pytest.mark.parametrize("name", WRONG_LEADING)
+def test_leading_entries_whose_tangent_is_that_of_all_entries(name, rng):
+    t, wrong = rng.normal(size=(7, 6)), changing(LEADING, WRONG_LEADING[name])
+    contracts.value_is_the_formula(wrong, half, t, LAYOUT)
+    fails(contracts.tangent_is_the_derivative, wrong, half, t, LAYOUT, rng)
+
+
+def test_other_leading_entries(rng):
+    t = rng.normal(size=(7, 7))
+    down, up = (fg.Standardize(fg.Axis.UNIT, first=fg.First(0.5, rounding)) for rounding in (math.floor, math.ceil))
+    contracts.value_is_the_formula(down, half, t, LAYOUT)
+    fails(contracts.value_is_the_formula, up, half, t, LAYOUT)
+
+
+def test_leading_entries_whose_adjoint_is_the_tangent(rng):
+    """As it is where all entries enter the moments."""
+    t = rng.normal(size=(7, 6))
+    contracts.adjoint_is_the_transpose(LEADING, half, t, LAYOUT, rng)
+    fails(contracts.adjoint_is_the_transpose, changing(LEADING, SelfAdjoint), half, t, LAYOUT, rng)
+
+
+@pytest.mark.parametrize("name", WRONG_SPECTRAL)
+def test_spectral_with_another_derivative(name, rng):
+    W, layout = rng.normal(size=(5, 4)), fg.Site.WEIGHT.layout(2)
+    wrong = changing(fg.Spectral(), WRONG_SPECTRAL[name])
+    contracts.value_is_the_formula(wrong, oracles.spectral, W, layout)
+    fails(contracts.adjoint_is_the_transpose, wrong, oracles.spectral, W, layout, rng)
+    fails(contracts.tangent_is_the_derivative, wrong, oracles.spectral, W, layout, rng)
+    fails(contracts.second_derivative_is_the_difference, wrong, oracles.spectral, W, layout, rng)
+
+
+def test_spectral_whose_adjoint_is_the_tangent(rng):
+    W, layout = rng.normal(size=(5, 4)), fg.Site.WEIGHT.layout(2)
+    fails(contracts.adjoint_is_the_transpose, changing(fg.Spectral(), SelfAdjoint), oracles.spectral, W, layout, rng)
+    fails(contracts.tangent_is_self_adjoint, fg.Spectral(), W, layout, rng)
+
+
+def test_spectral_whose_singular_vectors_stand_still(rng):
+    """The first derivative is right, the second is not."""
+    W, layout = rng.normal(size=(5, 4)), fg.Site.WEIGHT.layout(2)
+    still = changing(fg.Spectral(), lambda done: replace(done, u=np.real(done.u) + 0j, v=np.real(done.v) + 0j))
+    contracts.tangent_is_the_derivative(fg.Spectral(), oracles.spectral, W, layout, rng)
+    contracts.second_derivative_is_the_difference(fg.Spectral(), oracles.spectral, W, layout, rng)
+    fails(contracts.second_derivative_is_the_difference, still, oracles.spectral, W, layout, rng)
+
+
+def test_second_largest_singular_value(rng):
+    W, layout = rng.normal(size=(5, 4)), fg.Site.WEIGHT.layout(2)
+    s = np.linalg.svd(W, compute_uv=False)
+    wrong = changing(fg.Spectral(), lambda done: replace(done, value=W / s[1]))
+    fails(contracts.value_is_the_formula, wrong, oracles.spectral, W, layout)
+
+
+@pytest.mark.parametrize("name", ["group_norm_2", "prms_norm", "spectral_norm", "ghost_batch_norm_2"])
+def test_fisher_matrix_of_a_normalizer_with_a_wrong_tangent(name, rng, X):
+    """What is wrong on purpose above is wrong in the Jacobian and in the Fisher matrix of the zoo's normalizer."""
+    case = next(case for case in PLAIN if case.name == name)
+    site = "weight" if case.normalizer.weight else "summed"
+    (stage,) = getattr(case.normalizer, site)
+    change = WRONG_SPECTRAL["sigma held"] if site == "weight" else lambda done: replace(done, weight=1e30)
+    wrong = Case("wrong", replace(case.normalizer, **{site: changing(stage, change)}), case.forward)
+    setup = Setup.of(wrong, fg.bernoulli, X, H, rng)
+    contracts.close(setup.model.natural(setup.p, X), setup.natural(setup.v))  # the value is right
+    fails(contracts.jacobian_is_the_derivative, setup, rng)
+    fails(contracts.fisher_is_the_oracle, fg.fisher(setup.model, setup.p, X), oracles.fisher(*setup.arguments))
 
 
 # --- families ------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import fields, replace
 
 import numpy as np
@@ -47,6 +48,47 @@ class Blind:
         seen = (np.arange(dt.shape[-1]) > 0) if isinstance(dt, np.ndarray) else 1
         return self.done.tangent(dt) * seen
 
+
+class SelfAdjoint:
+    """An adjoint that is the tangent."""
+
+    def __init__(self, done):
+        self.done = done
+
+    def __getattr__(self, name):
+        return getattr(self.done, "tangent" if name == "adjoint" else name)
+
+
+def changing(stage, change):
+    """A stage of any kind whose result is changed by a function; equal only to itself."""
+    own = type(stage)
+
+    def call(self, t, layout, who="changed"):
+        return change(own.__call__(self, t, layout, who))
+
+    wrong = copy(stage)
+    kind = type("Changed", (own,), {"__call__": call, "__eq__": object.__eq__, "__hash__": object.__hash__})
+    object.__setattr__(wrong, "__class__", kind)
+    return wrong
+
+
+# what the tangent of two groups is taken for
+WRONG_GROUPS = {
+    "one cell": lambda done: replace(done, cells=replace(done.cells, groups=())),
+    "four groups": lambda done: replace(done, cells=replace(done.cells, groups=((-2, 4),), count=2)),
+    "the size of the axis for that of the group": lambda done: replace(done, weight=2 * done.weight),
+}
+WRONG_LEADING = {
+    "all entries": lambda done: replace(done, cells=replace(done.cells, share=None, count=6), weight=6),
+    "sums of all, counted as some": lambda done: replace(done, cells=replace(done.cells, share=None)),
+    "the other entries": lambda done: replace(done, cells=replace(done.cells, share=1 - done.cells.share)),
+}
+WRONG_SPECTRAL = {
+    "sigma held": lambda done: replace(done, u=0 * done.u),
+    "Frobenius norm": lambda done: replace(done, u=done.value, v=np.ones_like(done.v) / np.sum(done.value**2)),
+    "u for v": lambda done: replace(done, u=done.u[::-1]),
+    "sigma twice": lambda done: replace(done, sigma=2 * done.sigma),
+}
 
 WRONG_TANGENTS = {
     "detached mean": lambda done: replace(done, mean=None),
