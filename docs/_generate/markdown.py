@@ -9,12 +9,18 @@ from fishergeo.report.mathml import mathml
 from fishergeo.symbolic.layout import broken, width
 
 LINE = 37.0  # em of a formula that fit into the text column
-_ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
+ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
 
 
 def inline(latex: str) -> str:
     """A formula within text; a bar would end the cell of a table."""
     return f"${latex.replace('|', chr(92) + 'vert ')}$"
+
+
+def cell(text: str) -> str:
+    """Text with $mathematics$ for a cell of a table."""
+    parts = text.split("$")
+    return "".join(inline(part) if k % 2 else part.replace("|", r"\|") for k, part in enumerate(parts))
 
 
 def display(latex: str) -> str:
@@ -55,7 +61,7 @@ def details(summary: str, *blocks: str) -> str:
 
 def source(text: str) -> str:
     """A citation, with its arXiv number as a link."""
-    return _ARXIV.sub(r"[arXiv \1](https://arxiv.org/abs/\1)", text)
+    return ARXIV.sub(r"[arXiv \1](https://arxiv.org/abs/\1)", text)
 
 
 def page(title: str, *blocks: str) -> str:

@@ -14,7 +14,7 @@ import sympy
 
 import fishergeo as fg
 from fishergeo.axes import Axis
-from fishergeo.claims import REGISTRY
+from fishergeo.claims import REGISTRY, Result
 from fishergeo.invariance.proof import Verdict
 from fishergeo.invariance.scaling import Scaling
 from fishergeo.invariance.symmetries import Symmetries
@@ -28,7 +28,7 @@ from fishergeo.transformations import TRANSFORMATIONS, Transformation
 
 from . import catalogue
 from .formulas import definition_latex
-from .markdown import aligned, code, details, display, equation, inline, page, source, table, toctree
+from .markdown import ARXIV, aligned, cell, code, details, display, equation, inline, page, source, table, toctree
 
 CELLS = {Axis.SAMPLE: 12, Axis.POSITION: 3, Axis.UNIT: 5, Axis.INPUT: 4}  # sizes of the example, before they are raised
 CHOICES = {
@@ -80,6 +80,7 @@ def render(normalizer: Normalizer, call: tuple[str, ...]) -> str:
         *scalings(normalizer),
         "## Null space",
         *null_space(normalizer, call),
+        *statements(normalizer),
         "## See also",
         *see_also(normalizer),
     )
@@ -254,11 +255,24 @@ def see_also(normalizer: Normalizer) -> Iterator[str]:
     near, parts, wholes = catalogue.related(normalizer)
     items = [f"{link(other)} differs in one choice, {CHOICES[choice]}" for other, choice in near]
     items += [f"{link(other)} is a part of it" for other in parts] + [f"{link(other)} contains it" for other in wholes]
-    for claim in REGISTRY.values():
-        if claim.paper is not None and claim.paper.arxiv in normalizer.source:
-            items.append(f'`fg.claims.check("{claim.id}")` ({claim.place}): {claim.statement}')
     items.append("[the invariance table](../../results/invariance.md), [all normalizers](index.md)")
     yield "\n".join(f"- {item}" for item in items)
+
+
+@cache
+def checked(arxiv: str) -> list[Result]:
+    """The statements of a paper that are among the claims, each checked."""
+    return [claim.run() for claim in REGISTRY.values() if claim.paper is not None and claim.paper.arxiv == arxiv]
+
+
+def statements(normalizer: Normalizer) -> Iterator[str]:
+    results = [result for arxiv in dict.fromkeys(ARXIV.findall(normalizer.source)) for result in checked(arxiv)]
+    if not results:
+        return
+    rows = [[f"`{r.id}`", r.claim.place, cell(r.claim.statement), str(r.verdict).replace("|", "\\|")] for r in results]
+    yield "## Statements of its source"
+    yield "As the source states them, and what [their check](../../results/claims.md) finds:"
+    yield table(["", "place", "statement", "verdict"], rows)
 
 
 def overview() -> str:
