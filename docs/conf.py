@@ -21,5 +21,6 @@ default_role = "code"
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"fishergeo {version}"
+html_show_copyright = False
 html_static_path = ["_static"]
 html_css_files = ["formulas.css"]

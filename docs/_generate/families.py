@@ -72,10 +72,10 @@ def definition(family: Family) -> Iterator[str]:
     y, phi = sympy.Symbol("y", real=True), sympy.Symbol("phi", positive=True)
     product, constant = (r"y^\top\theta", r"\sum_h c(y_h, \phi)") if family.coupled else (r"y\theta", r"c(y, \phi)")
     if family.mixing is not None:
-        lower = [[sympy.Float(value, 4) if value % 1 else int(value) for value in row] for row in family.mixing]
         yield "The outputs are $y = Lu$; the formulas are those of one of the independent $u$:"
-        sigma = np.round(family.hessian(np.zeros(len(lower))).dense(), 12)
-        yield display(rf"L = {matrix(lower)}, \qquad \Sigma = LL^\top = {matrix(sigma.tolist())}")
+        L = np.array(family.mixing)
+        lower, covariance = (matrix([[_short(v) for v in row] for row in A]) for A in (L, L @ L.T))
+        yield display(rf"L = {lower}, \qquad \Sigma = LL^\top = {covariance}")
     yield display(rf"\log p(y \mid \theta, \phi) = \frac{{{product} - \eta(\theta)}}{{\phi}} + {constant}")
     lines = [
         (r"\eta(\theta)", cumulant(family)),
@@ -93,6 +93,11 @@ def definition(family: Family) -> Iterator[str]:
         ["outputs of a case", "dependent" if family.joint else "independent"],
     ]
     yield table(["", ""], facts)
+
+
+def _short(value: float) -> Any:
+    """Four digits, and none after the point of a whole number."""
+    return round(value) if abs(value - round(value)) < 1e-12 else sympy.Float(value, 4)
 
 
 def canonical(family: Family) -> tuple[str, str]:
