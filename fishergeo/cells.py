@@ -27,7 +27,8 @@ class First:
 
     def __post_init__(self) -> None:
         try:
-            fraction = Fraction(str(self.fraction) if isinstance(self.fraction, float) else self.fraction)
+            exact = not isinstance(self.fraction, float)
+            fraction = Fraction(self.fraction if exact else str(self.fraction)) * (not isinstance(self.fraction, bool))
         except (TypeError, ValueError, OverflowError):
             fraction = Fraction(0)
         if not 0 < fraction <= 1:

@@ -187,8 +187,9 @@ class Normalizer:
         count = math.prod(sizes.values()) // math.prod(parts for axis, parts in stage.groups if axis in sizes)
         if stage.first is not None:
             count = stage.first.of(count)
+            got += f", of which the first {count} enter the moments"
         if count < stage.minimum:
-            if stage.minimum == 1:
+            if count == 0 or stage.minimum == 1:
                 why = "an empty cell has no moments"
             elif stage.minimum == 2:
                 why = "one number leaves nothing, or only its sign"
@@ -197,8 +198,8 @@ class Normalizer:
             else:
                 why = "one number is its own mean, so centering leaves 0 and σ = 0"
             axis = _widest(sizes)
-            least = self.minimum()[axis]
-            raise InputError(f"{self.name} got {got}: {why}; use {axis.value.upper()} >= {least} or eps > 0")
+            remedy = f"use {axis.value.upper()} >= {self.minimum()[axis]}" + (" or eps > 0" if count else "")
+            raise InputError(f"{self.name} got {got}: {why}; {remedy}")
 
 
 def _widest(axes: Iterable[Axis]) -> Axis:

@@ -12,7 +12,7 @@ from .errors import InputError
 from .frozen import Frozen
 from .normalizer import Done, Normalized, Normalizer, Stage, compose
 from .spectral import Spectral
-from .standardize import Scale, Standardize
+from .standardize import Scale, Standardize, is_count
 
 _BATCH = (Axis.SAMPLE, Axis.POSITION)
 
@@ -83,9 +83,9 @@ def prms_norm(fraction: Any = Fraction(1, 16), rounding: Any = math.ceil) -> Nor
 
 
 def _count(value: Any, who: str, what: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not is_count(value):
         raise InputError(f"{who} got {what}={value!r}: give a whole number >= 1")
-    return value
+    return int(value)
 
 
 instance_norm = Normalizer(

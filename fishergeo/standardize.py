@@ -19,7 +19,7 @@ import math
 from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -169,9 +169,14 @@ def _groups(groups: Any, axes: frozenset[Axis]) -> tuple[tuple[Axis, int], ...]:
         found = dict(groups)
     except (TypeError, ValueError):
         found = {None: None}
-    if not all(axis in axes and type(parts) is int and parts > 0 for axis, parts in found.items()):
+    if not all(axis in axes and is_count(parts) for axis, parts in found.items()):
         raise InputError(f"Standardize got groups={groups!r}: give {{axis: G}} with G >= 1 for an axis in over")
-    return tuple((axis, found[axis]) for axis in Axis if found.get(axis, 1) > 1)
+    return tuple((axis, int(found[axis])) for axis in Axis if found.get(axis, 1) > 1)
+
+
+def is_count(value: Any) -> bool:
+    """Whether this is a whole number >= 1."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 @dataclass(frozen=True)
@@ -236,6 +241,7 @@ def _refuse_constant(
     if not isinstance(spread, np.ndarray):
         return
     single = set(cells.axes) - {axis for axis, _ in cells.groups}  # along which the spread has length 1
+    repeats = math.prod(t.shape[axis] // parts for axis, parts in cells.groups)
 
     def place(where: Array) -> str:
         cell = np.argwhere(where)[0]
@@ -255,13 +261,14 @@ def _refuse_constant(
             if tiny.any():
                 raise InputError(
                     f"{who}: the entries at {place(tiny)} vary by about {deviation[tiny].max():.3g}, so their squares "
-                    f"underflow and σ is lost ({int(tiny.sum())} such); rescale the inputs or the weights to about 1"
+                    f"underflow and σ is lost ({int(tiny.sum()) // repeats} such); "
+                    "rescale the inputs or the weights to about 1"
                 )
     if flat.any():
         along = " and ".join(axis.name.lower() for k, axis in enumerate(layout) if k - len(layout) in cells.axes)
         remedy = "drop it or give eps > 0" if exact else "put eps inside the root"
         raise InputError(
             f"{who}: the {'entries' if exact else 'spread'} at {place(flat)} "
-            f"{'are' if exact else 'is'} constant along {along} ({int(flat.sum())} such), so σ = 0 "
+            f"{'are' if exact else 'is'} constant along {along} ({int(flat.sum()) // repeats} such), so σ = 0 "
             f"and nothing can be divided by it; {remedy}"
         )
