@@ -206,7 +206,18 @@ TRAINING = [
 ]
 
 
-@pytest.mark.parametrize(("act", "culprit", "remedy"), [*STAGES, *TABLES, *TRANSFORMATIONS, *TRAINING])
+_SCALING = fg.fisher_scaling(fg.batch_norm, fg.weight_vector_rescaling)
+NUMBERS = [
+    names(lambda: _SCALING.at(0), "delta=0", POSITIVE),
+    names(lambda: _SCALING.at("x"), "delta='x'", POSITIVE),
+    names(lambda: _SCALING.at(-2), "delta=-2", POSITIVE),
+    names(lambda: fg.claims.check([1]), "the claim [1]", "give an id such as"),
+    names(lambda: fg.claims.check_all(progress=3), "progress=3", "give a function of (done, of)"),
+    names(lambda: fg.fisher(MODEL, P, X).rank("a"), "tol='a'", "give a number >= 0"),
+]
+
+
+@pytest.mark.parametrize(("act", "culprit", "remedy"), [*STAGES, *TABLES, *TRANSFORMATIONS, *TRAINING, *NUMBERS])
 def test_wrong_arguments_are_refused_by_name(act, culprit, remedy):
     contracts.is_refused(act, culprit, remedy)
 

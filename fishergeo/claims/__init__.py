@@ -73,6 +73,8 @@ REGISTRY: Mapping[str, Claim] = _registry()
 
 def check(id: str) -> Result:
     """Run the check of one claim; raises `InputError` for an unknown id and `Inconclusive` where nothing is decided."""
+    if not isinstance(id, str):
+        raise InputError(f"check got the claim {id!r}: give an id such as 'LN-half'; check_all runs them all")
     if id not in REGISTRY:
         raise InputError(f"check got the claim {id!r}: use one of {', '.join(REGISTRY)}")
     return REGISTRY[id].run()
@@ -80,6 +82,8 @@ def check(id: str) -> Result:
 
 def check_all(progress: Callable[[int, int], None] | None = None) -> Report:
     """Run every check of the registry; ``progress(done, of)`` is called after each."""
+    if progress is not None and not callable(progress):
+        raise InputError(f"check_all got progress={progress!r}: give a function of (done, of), or leave it out")
     results = []
     for claim in REGISTRY.values():
         results.append(claim.run())

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse.linalg import LinearOperator, cg, eigsh
 
-from ..errors import InputError
+from ..errors import InputError, is_finite
 from ..families import Floats
 from ..families.core import real_array
 from ..model import Params
@@ -117,6 +117,8 @@ class Metric(LinearOperator):
 
     def rank(self, tol: float | None = None) -> int:
         """The number of singular values of the root above ``tol`` times the largest (default: P eps)."""
+        if tol is not None and not (is_finite(tol) and tol >= 0):
+            raise InputError(f"rank got tol={tol!r}: give a number >= 0, relative to the largest singular value")
         s = self._svd[1]
         relative = len(s) * np.finfo(float).eps if tol is None else tol
         return int((s > relative * s[0]).sum()) if s[0] > 0 else 0

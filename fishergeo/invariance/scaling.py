@@ -16,6 +16,7 @@ import numpy as np
 import sympy
 
 from ..axes import Axis, Site
+from ..errors import check_positive
 from ..levels import Level
 from ..normalizers import Normalizer
 from ..symbolic.indexed import IndexArray, generic
@@ -46,7 +47,8 @@ class Scaling:
     verdict: Verdict
 
     def at(self, delta: Any = 2) -> dict[str, Any]:
-        """The factors as exact numbers when every rescaling factor is ``delta``: {"ww": 1/4, ...}."""
+        """The factors as exact numbers when every rescaling factor is ``delta`` > 0: {"ww": 1/4, ...}."""
+        check_positive("Scaling.at", delta=delta)
         value = sympy.nsimplify(delta, rational=True)
         return self.between(0, 0, [value] * len(self.transformation.parameters))
 
