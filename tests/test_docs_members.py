@@ -25,7 +25,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 sys.path.insert(0, str(DOCS))
 
 import members  # noqa: E402
-from _generate import catalogue, curves, formulas, links, normalizers  # noqa: E402
+from _generate import catalogue, curves, families, formulas, links, normalizers  # noqa: E402
 
 Pages = dict[str, str]
 PARTS = ("normalizers", "families", "links", "transformations")
@@ -266,6 +266,12 @@ def test_ranges_of_links_hold_their_means_and_no_less() -> None:
         assert low <= mean.min() < mean.max() <= high
         assert np.isinf(low) or mean.min() < low + 0.05
         assert np.isinf(high) or mean.max() > high - 0.05
+
+
+def test_the_means_of_dependent_outputs_tell_their_natural_parameters_up_to_a_shared_part() -> None:
+    shared = r"\theta_{i} - \log\sum_k e^{\theta_k}"
+    assert families.canonical(fg.categorical) == (r"\log{\left(\mu_{i} \right)}", shared)
+    assert families.canonical(fg.multinomial(4)) == (r"\log{\left(\frac{\mu_{i}}{4} \right)}", shared)
 
 
 def test_a_wrong_weight_is_refused() -> None:

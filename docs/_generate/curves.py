@@ -51,16 +51,17 @@ def of(family: Family, link: Link) -> Curve | None:
         return None
     trials = sympy.sympify(family.trials)
     mean = trials * link.inverse(z)
-    weight = sympy.powsimp(mean.diff(z) ** 2 / variance(family).subs(MU, mean))
+    natural = family.natural_expression(mean)
+    forms = (mean.diff(z) ** 2 / variance(family).subs(MU, mean), mean.diff(z) * natural.diff(z))
+    weight = min(map(sympy.powsimp, forms), key=lambda form: len(links.shown(form)))
     _confirm(family, link, weight)
-    inside = family.means.lower <= low and high <= family.means.upper
-    start = "$z > 0$" if link.positive else "all $z$"
-    limits = "" if inside else rf" with $\mu$ in {family.means}"
-    return Curve(family.natural_expression(mean), weight, start + limits)
+    if family.means.lower <= low and high <= family.means.upper:
+        return Curve(natural, weight, "z > 0" if link.positive else "all z")
+    return Curve(natural, weight, ("z > 0, " if link.positive else "") + _ends("μ", family.means))
 
 
 def _ends(what: str, ends: Interval) -> str:
-    return f"all ${what}$" if ends == Interval() else f"${what}$ in {ends}"
+    return f"all {what}" if ends == Interval() else f"{what} in {ends}"
 
 
 def _confirm(family: Family, link: Link, weight: Any) -> None:

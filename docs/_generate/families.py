@@ -105,8 +105,8 @@ def canonical(family: Family) -> tuple[str, str]:
     if not family.coupled:
         return r"\theta = g(\mu)", shown(family.natural_expression(MU))
     (share,) = family.mean_expression.atoms(sympy.exp)
-    ratio = MEAN[family.symbols[0].indices] * share / family.mean_expression
-    return latex(sympy.log(ratio)), latex(share.args[0])
+    trials = sympy.powsimp(family.mean_expression / share)
+    return latex(sympy.log(MEAN[family.symbols[0].indices] / trials)), latex(share.args[0])
 
 
 def means(family: Family) -> str:
@@ -154,6 +154,7 @@ def sampler(family: Family, call: str) -> Iterator[str]:
     draws = family.draw(np.repeat(mean[None], DRAWS, axis=0), phi, rng)
     if np.any(np.abs(draws.mean(axis=0) - mean) > 6 * np.sqrt(expected / DRAWS)):
         raise ArithmeticError(f"{family.name}: the mean of {DRAWS} draws is {draws.mean(axis=0)}, not {mean}")
+    yield f"Many draws of one case at $\\phi = {phi:g}$, beside what the cumulant says:"
     yield code(
         ">>> rng = np.random.default_rng(0)",
         f">>> family = {call}",
@@ -164,5 +165,5 @@ def sampler(family: Family, call: str) -> Iterator[str]:
     )
     columns = (theta[0], mean, draws.mean(axis=0), expected, draws.var(axis=0))
     rows = [[str(unit + 1), *(f"{column[unit]:.3f}" for column in columns)] for unit in range(units)]
-    header = ["output", r"$\theta$", r"$\mu$", "mean of the draws", rf"${phi:g}\,\eta''$", "variance of the draws"]
+    header = ["output", r"$\theta$", r"$\mu$", "mean of the draws", r"$\phi\,\eta''$", "variance of the draws"]
     yield table(header, rows, "cccccc")

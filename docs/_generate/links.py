@@ -21,7 +21,8 @@ from .markdown import aligned, code, details, inline, page, table, toctree
 
 MU = sympy.Symbol("mu", real=True)
 KEPT = ("expit", "softplus", "logit", "ndtr", "log_ndtr", "mills")  # functions with a usual name
-HEADER = [r"$\theta(z)$", r"$(d\mu/dz)^2/V(\mu)$", "for"]
+NO_BREAK = "\u00a0"
+HEADER = ["for", r"$\theta(z)$", r"$(d\mu/dz)^2/V(\mu)$"]
 
 
 def write(folder: Path) -> Iterator[tuple[Path, str | bytes]]:
@@ -89,7 +90,8 @@ def shown(expr: Any) -> str:
             expr = expr.replace(function, function.elementary)
         elif name in ("expit", "softplus"):  # of a logarithm they are fractions
             expr = expr.replace(function, lambda x, f=function: f.elementary(x) if x.has(sympy.log) else f(x))
-    return sympy.latex(sympy.powsimp(expr.replace(lambda e: isinstance(e, sympy.exp), sympy.expand_power_exp)))
+    spread = expr.replace(lambda e: isinstance(e, sympy.exp), sympy.expand_power_exp)
+    return sympy.latex(sympy.powsimp(spread), inv_trig_style="full")
 
 
 @cache
@@ -141,14 +143,14 @@ def in_families(link: Link, call: str) -> Iterator[str]:
             listed = table(["family", *HEADER], rows)
             yield listed if every else details("families of which it reaches only some means", listed)
     first = next(f for f in takes.values() if f.trials == 1 and curves.reaches(f, link))
-    yield code(f">>> fg.GLM(fg.{first.name}, link={call})", repr(fg.GLM(first, link=link)))
+    yield code(f">>> fg.GLM(fg.{first.name}, link={call}).link", repr(fg.GLM(first, link=link).link))
 
 
 def cells(family: fg.Family, link: Link) -> list[str]:
     """The entries of the table of families and links."""
     curve = curves.of(family, link)
     assert curve is not None
-    return [inline(shown(curve.natural)), inline(shown(curve.weight)), curve.predictors]
+    return [curve.predictors.replace(" ", NO_BREAK), inline(shown(curve.natural)), inline(shown(curve.weight))]
 
 
 def of_each_family() -> Iterator[str]:
