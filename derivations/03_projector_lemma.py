@@ -93,9 +93,7 @@ def code(d: Derivation) -> None:
     dt = vector("tdot")
     layout = Site.INPUTS.layout(2)
     run = Standardize(Axis.SAMPLE)(IndexArray(t[n], (n, None)), layout)
-    named = Standardized(
-        IndexArray(that[n], (n, None)), run.mean, IndexArray(sigma, (None, None)), run.cells, run.weight
-    )
+    named = Standardized(IndexArray(that[n], (n, None)), run.mean, IndexArray(sigma, (None, None)), run.cells, run.weight)
     tangent = named.tangent(IndexArray(dt[n], (n, None))).expr
     d.step(over(P[n, m] * dt[m], m) / sigma, rewrite(tangent, [zero.rule]), by.run_of_the_definition, [matrix, zero])
 

@@ -200,7 +200,7 @@ def test_every_link_leads_somewhere(files: dict[str, Any], pages: Pages) -> None
                 path = (DOCS / "zoo" / name).parent / target
                 inside = path.resolve().is_relative_to(DOCS / "zoo")
                 relative = str(path.resolve().relative_to(DOCS / "zoo")) if inside else ""
-                assert relative in files or (not inside and path.exists()), (name, target)
+                assert relative in files or (not inside and path.resolve().exists()), (name, target)
 
 
 def test_files_are_written_once_and_stale_ones_removed(tmp_path: Path, files: dict[str, Any], monkeypatch: Any) -> None:

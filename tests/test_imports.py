@@ -131,7 +131,18 @@ def python(code: str) -> str:
     return run.stdout
 
 
-HEAVY = ("sympy", "matplotlib", "scipy.stats", "torch", "scipy", "jinja2", "latex2mathml", "tqdm", "statsmodels", "sklearn")
+HEAVY = (
+    "sympy",
+    "matplotlib",
+    "scipy.stats",
+    "torch",
+    "scipy",
+    "jinja2",
+    "latex2mathml",
+    "tqdm",
+    "statsmodels",
+    "sklearn",
+)
 
 
 @pytest.mark.parametrize(
