@@ -34,9 +34,10 @@ from fishergeo.symbolic.sums import I, J, canonical, over, rename
 N, D, H = SIZES
 
 
-def pairs(normalizer: fg.Normalizer) -> list[tuple[str, str]]:
+def pairs(normalizer: fg.Normalizer, once: bool = False) -> list[tuple[str, str]]:
+    """The blocks of the Fisher matrix; ``once`` leaves out those that are the transposes of others."""
     parts = PARTS if normalizer.has_gain else PARTS[:2]
-    return [(row, column) for row in parts for column in parts]
+    return [(row, column) for i, row in enumerate(parts) for column in parts[i if once else 0 :]]
 
 
 def model_at(
@@ -64,7 +65,7 @@ def gap(block: FisherBlock, model: fg.GLM, p: fg.Params, X: np.ndarray) -> float
 def test_blocks_agree_with_the_operator(case: Case, family: Family, phi: float, inputs, rng) -> None:
     X = inputs(case)
     model, p = model_at(case.normalizer, family, rng, X.shape[-1], phi=phi)
-    for row, column in pairs(case.normalizer):
+    for row, column in pairs(case.normalizer, once=family is not fg.bernoulli):
         assert gap(fisher_block(case.normalizer, row, column, family), model, p, X) < 1e-13, (row, column)
     anything = fisher_block(case.normalizer, "weight", "weight")
     assert gap(anything, model, p, X) < 1e-13
@@ -152,7 +153,7 @@ def test_wrong_blocks_are_caught(case: Case, inputs, rng: np.random.Generator) -
 SINGULAR = {"u", "v"}  # singular vectors have no formula: what is known of them defines them
 
 
-@each_case(CASES_WITH_POSITIONS)
+@each_case([case for case in CASES_WITH_POSITIONS if case in ALL or len(case.normalizer.stages) == 1])  # ε of one stage
 def test_what_is_known_of_the_names_follows_from_their_definitions(case: Case) -> None:
     named = atoms(case.normalizer)
     definitions = named.definitions
