@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import contracts
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from cases import (
     ALL,
     CASES_WITH_POSITIONS,
+    HALF,
+    SPECTRAL,
     Case,
     admissible,
     composed,
@@ -131,6 +134,7 @@ def test_proofs_hold_on_real_data(rng):
 
 # --- compositions: what centring one array makes invisible in the next -----------------------------------------------
 
+EXACT = (0, True)  # ε = 0
 CENTRED_INPUTS = {"inputs": [("d", True, "nothing")]}
 CENTRED_WEIGHTS = {"weight": [("d", True, "nothing")]}
 WEIGHTS_CENTRED_OVER_UNITS = {"weight": [("h", True, "nothing")]}
@@ -169,6 +173,24 @@ COMPOSITIONS = [
     ({"weight": [("h", True, "nothing"), ("d", False, "norm")]}, "weight_vector_rescaling", False),
     ({"weight": [("h", True, "nothing"), ("d", False, "norm")]}, "weight_matrix_recentering", True),
     ({"weight": [("d", False, "norm"), ("h", True, "nothing")]}, "weight_matrix_recentering", False),
+    # what is centred in every group is centred, whatever each group is divided by
+    ({"inputs": [("d", True, "std", EXACT, (("d", 2),))]}, "weight_constant_shift", True),
+    ({"inputs": [("d", True, "std", EXACT, (("d", 2),))]}, "case_constant_shift", True),
+    ({"inputs": [("d", True, "std", EXACT, (("d", 2),))]}, "feature_rescaling", False),
+    ({"inputs": [("d", False, "std", EXACT, (("d", 2),))]}, "weight_constant_shift", False),
+    ({"weight": [("d", True, "norm", EXACT, (("d", 3),))]}, "case_constant_shift", True),
+    ({"weight": [("h", True, "std", EXACT, (("h", 2),))]}, "weight_matrix_recentering", True),
+    ({"weight": [("h", True, "std", EXACT, (("h", 2),))]}, "weight_vector_rescaling", False),
+    # some entries are centred: a common shift goes, but the sum of all entries stays
+    ({"inputs": [("d", True, "std", EXACT, (), (HALF, math.ceil))]}, "case_constant_shift", True),
+    ({"inputs": [("d", True, "std", EXACT, (), (HALF, math.ceil))]}, "weight_constant_shift", False),
+    # a singular value mixes the units, until each is divided by its own length
+    ({"weight": [SPECTRAL]}, "weight_matrix_rescaling", True),
+    ({"weight": [SPECTRAL]}, "weight_vector_rescaling", False),
+    ({"weight": [SPECTRAL]}, "unit_permutation", True),
+    ({"weight": [SPECTRAL]}, "input_rotation", True),
+    ({"weight": [SPECTRAL, ("d", False, "norm")]}, "weight_vector_rescaling", True),
+    ({"weight": [SPECTRAL], "summed": [("n", True, "std")]}, "weight_vector_rescaling", True),
 ]
 
 

@@ -45,7 +45,7 @@ def is_group_delta(factor: Expr) -> bool:
 
 
 def merged(factors: Iterable[Expr], bound: Iterable[Symbol] = ()) -> list[Expr]:
-    """The factors with each group named by the first of its indices, free ones first.
+    """The factors with each group named by the first of its indices, free ones first, then those that also occur alone.
 
     The deltas that remain are those with a free index, where there is one: the sums over the others then separate.  Where
     all are summed over, all pairs remain, for no index is to be preferred.
@@ -57,7 +57,8 @@ def merged(factors: Iterable[Expr], bound: Iterable[Symbol] = ()) -> list[Expr]:
     rest = [factor for factor in factors if not is_group_delta(factor)]
     bound, closed = set(bound), []
     for members, parts in _classes(deltas):
-        first, *others = sorted(members, key=lambda e: (bool(e.free_symbols & bound), str(e)))
+        only = {e for e in members if not any(f.xreplace({GROUP(e, parts): sympy.S.Zero}).has(e) for f in rest)}
+        first, *others = sorted(members, key=lambda e: (bool(e.free_symbols & bound), e in only, str(e)))
         names = {GROUP(other, parts): GROUP(first, parts) for other in others}
         rest = [factor.xreplace(names) for factor in rest]
         pairs = [(first, other) for other in others]
