@@ -51,4 +51,4 @@ def generator(who: str, rng: Any) -> np.random.Generator:
     try:
         return np.random.default_rng(rng)
     except (TypeError, ValueError):
-        raise InputError(f"{who} got rng={rng!r}: give a numpy.random.Generator, or a seed, an integer >= 0") from None
+        raise InputError(f"{who} got rng={rng!r}: give a numpy Generator, or a seed, an integer >= 0, or None") from None

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .errors import InputError
+from .errors import InputError, generator
 from .families import Family, Floats, Hessian
 from .families.core import REALS, real_array
 from .links import Curve, Link, canonical, curve, refusal
 from .normalizers import Normalized, Normalizer, identity
-from .params import Params, generator
+from .params import Params
 
 _CHUNK = 1 << 19  # numbers in a piece of J that is computed at a time: 4 MiB
 
@@ -59,7 +59,7 @@ class GLM:
         whole = all(isinstance(size, int | np.integer) for size in (inputs, units))
         if not whole or inputs < 1 or units < 1:
             raise InputError(f"init got inputs={inputs!r}, units={units!r}: both must be at least 1, and whole numbers")
-        weight = generator(rng, "init").normal(scale=inputs**-0.5, size=(units, inputs))
+        weight = generator("init", rng).normal(scale=inputs**-0.5, size=(units, inputs))
         return Params(weight, np.zeros(units), np.ones(units) if self.has_gain else None)
 
     def unravel(self, v: ArrayLike, units: int) -> Params:
@@ -201,7 +201,7 @@ class GLM:
 
     def sample(self, p: Params, X: ArrayLike, rng: np.random.Generator | int | None = None) -> Floats:
         """One draw y ~ p(y | X), shape (N, [S,] H); one-hot rows for a categorical family."""
-        return self.family.draw(self.mean(p, X), self.dispersion, generator(rng, "sample"))
+        return self.family.draw(self.mean(p, X), self.dispersion, generator("sample", rng))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,14 +10,6 @@ from numpy.typing import ArrayLike
 from .errors import InputError
 from .families import Floats
 from .families.core import real_array
-
-
-def generator(rng: Any, who: str) -> np.random.Generator:
-    """`np.random.default_rng`, with an `InputError` for what is no seed."""
-    try:
-        return np.random.default_rng(rng)
-    except (TypeError, ValueError):
-        raise InputError(f"{who} got rng={rng!r}: give a numpy Generator, a whole number >= 0, or None") from None
 
 
 @dataclass(frozen=True)

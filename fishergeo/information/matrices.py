@@ -11,12 +11,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import InputError
+from ..errors import InputError, generator
 from ..families import Floats
 from ..links import canonical
 from ..model import GLM, Linearization, Params
 from ..normalizers import Frozen
-from ..params import generator
 from .operator import Metric
 
 _ROOT_LIMIT = 1 << 29  # numbers in the largest root R that is formed (4 GiB)
@@ -116,7 +115,7 @@ def monte_carlo_fisher(
     if isinstance(draws, bool) or not isinstance(draws, int | np.integer) or draws < 1:
         raise InputError(f"monte_carlo_fisher got draws={draws!r}: draw at least once, a whole number of times")
     at = linearized(model, p, X)
-    source = generator(rng, "monte_carlo_fisher")
+    source = generator("monte_carlo_fisher", rng)
     scores = [model.score(p, X, model.family.draw(at.mean, model.dispersion, source)) for _ in range(draws)]
     return from_scores(at, np.concatenate(scores), f"Monte Carlo, {draws} draws a case")
 
