@@ -214,6 +214,7 @@ NUMBERS = [
     names(lambda: fg.claims.check([1]), "the claim [1]", "give an id such as"),
     names(lambda: fg.claims.check_all(progress=3), "progress=3", "give a function of (done, of)"),
     names(lambda: fg.fisher(MODEL, P, X).rank("a"), "tol='a'", "give a number >= 0"),
+    names(lambda: fg.observed_fisher(MODEL, P, X, Y).rank(-1), "tol=-1", "relative to the largest eigenvalue"),
 ]
 
 

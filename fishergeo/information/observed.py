@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..families import Floats
 from ..model import GLM, Linearization, Params
 from .matrices import linearized, what
-from .operator import Metric
+from .operator import Metric, count_above
 
 _STEP = 1e-30  # nothing is subtracted, so that any tiny step is exact
 
@@ -39,9 +39,7 @@ class ObservedInformation(Metric):
 
     def rank(self, tol: float | None = None) -> int:
         """The number of eigenvalues above ``tol`` times the largest, in size (default: P eps)."""
-        sizes = np.abs(self._eigen[1])
-        relative = len(sizes) * np.finfo(float).eps if tol is None else tol
-        return int((sizes > relative * sizes[0]).sum()) if sizes[0] > 0 else 0
+        return count_above(np.abs(self._eigen[1]), tol, "eigenvalue")
 
     def null_space(self, tol: float | None = None) -> Floats:
         """An orthonormal basis (P, nullity) of the directions along which the log-likelihood is flat to second order."""

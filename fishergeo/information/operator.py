@@ -18,6 +18,14 @@ from ..model import Params
 _CHUNK = 1 << 19  # numbers in the largest temporary array of a dense build: 4 MiB, what a cache holds
 
 
+def count_above(sizes: Floats, tol: float | None, what: str) -> int:
+    """How many of the decreasing ``sizes`` exceed ``tol`` times the largest (default: P eps)."""
+    if tol is not None and not (is_finite(tol) and tol >= 0):
+        raise InputError(f"rank got tol={tol!r}: give a number >= 0, relative to the largest {what}")
+    relative = len(sizes) * np.finfo(float).eps if tol is None else tol
+    return int((sizes > relative * sizes[0]).sum()) if sizes[0] > 0 else 0
+
+
 class Metric(LinearOperator):
     """A symmetric positive semidefinite matrix over the parameters of a model, given by its product with vectors.
 
@@ -117,11 +125,7 @@ class Metric(LinearOperator):
 
     def rank(self, tol: float | None = None) -> int:
         """The number of singular values of the root above ``tol`` times the largest (default: P eps)."""
-        if tol is not None and not (is_finite(tol) and tol >= 0):
-            raise InputError(f"rank got tol={tol!r}: give a number >= 0, relative to the largest singular value")
-        s = self._svd[1]
-        relative = len(s) * np.finfo(float).eps if tol is None else tol
-        return int((s > relative * s[0]).sum()) if s[0] > 0 else 0
+        return count_above(self._svd[1], tol, "singular value")
 
     def null_space(self, tol: float | None = None) -> Floats:
         """An orthonormal basis (P, nullity) of the directions that change no distribution p(y|x) on the data."""
