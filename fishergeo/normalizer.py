@@ -142,7 +142,8 @@ class Normalizer:
 
     def minimum(self) -> dict[Axis, int]:
         """The smallest size of each axis at which no stage is degenerate, positions aside."""
-        sizes = self.multiples()
+        multiples = self.multiples()
+        sizes = dict(multiples)
         for _, stage in self.stages:
             if isinstance(stage, Standardize):
                 axis = _widest(stage.over)
@@ -150,7 +151,7 @@ class Normalizer:
                 if stage.first is not None:
                     least = next(size for size in itertools.count(1) if stage.first.of(size) >= least)
                 sizes[axis] = max(sizes[axis], least)
-        return {axis: -(-size // every) * every for (axis, size), every in zip(sizes.items(), self.multiples().values())}
+        return {axis: -(-size // multiples[axis]) * multiples[axis] for axis, size in sizes.items()}
 
     def __call__(self, X: Array, W: Array, shift: Array | None = None) -> Normalized:
         """Run the stages on inputs ``X`` and weights ``W``; ``shift`` is added to the summed inputs A."""

@@ -179,14 +179,13 @@ def _sizes(normalizer: Normalizer, transformation: Transformation) -> Iterator[d
     axes = [Axis.SAMPLE, Axis.INPUT, Axis.UNIT]
     if with_positions(normalizer, transformation):
         axes.insert(1, Axis.POSITION)
-    fixed = normalizer.units  # frozen statistics may fix the number of units
-    if fixed is not None:
-        least[Axis.UNIT] = fixed
+    start = {axis: least[axis] for axis in axes}
+    if normalizer.units is not None:  # frozen statistics fix the number of units
+        start[Axis.UNIT] = normalizer.units
         axes.remove(Axis.UNIT)
     grown = itertools.product(range(3), repeat=len(axes))
     sizes = (
-        {**{axis: least[axis] for axis in axes}, **({} if fixed is None else {Axis.UNIT: fixed})}
-        | {axis: least[axis] + k * multiple[axis] for axis, k in zip(axes, more, strict=True)}
+        start | {axis: start[axis] + k * multiple[axis] for axis, k in zip(axes, more, strict=True)}
         for more in sorted(grown, key=lambda more: (sum(more), more))
     )
     most = normalizer.positions  # frozen statistics may be of some positions only
