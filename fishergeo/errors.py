@@ -28,10 +28,15 @@ def is_finite(value: Any) -> bool:
 MOST = 10**8  # numbers of one array: 800 MB
 
 
+def is_count(value: Any, least: int = 1) -> bool:
+    """Whether this is an integer >= ``least``."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
 def check_count(who: str, least: int, **counts: Any) -> None:
     """Refuse what is not an integer >= ``least``, or is more than fits into memory."""
     for name, value in counts.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
+        if not is_count(value, least):
             raise InputError(f"{who} got {name}={value!r}: give an integer >= {least}")
         if int(value) > MOST:
             raise InputError(f"{who} got {name}={value!r}: more than {MOST} do not fit into memory; take fewer")
@@ -42,6 +47,25 @@ def check_positive(who: str, **numbers: Any) -> None:
     for name, value in numbers.items():
         if not (is_finite(value) and float(value) > 0):
             raise InputError(f"{who} got {name}={value!r}: give a finite number > 0")
+
+
+def real_array(value: Any, who: str, what: str = "real numbers", exact: bool = False) -> np.ndarray[Any, Any]:
+    """The value as an array of real numbers; `InputError` for ragged lists, masked entries and other types.
+
+    ``exact`` admits numbers that are no floats, such as fractions, and leaves them as they are.
+    """
+    import numpy as np
+
+    if np.ma.is_masked(value):
+        raise InputError(f"{who} with masked entries: a mask is no number; drop or impute those cases")
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError):
+        raise InputError(f"{who} in rows of different lengths: give {what} in a rectangular array") from None
+    fractions = exact and array.dtype.kind == "O" and all(isinstance(entry, Real) for entry in array.ravel())
+    if array.dtype.kind not in "biuf" and not fractions:
+        raise InputError(f"{who} of type {array.dtype}: give {what}")
+    return array
 
 
 def generator(who: str, rng: Any) -> np.random.Generator:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .axes import Axis
 from .cells import Array, Cells
-from .errors import InputError
+from .errors import InputError, real_array
 from .standardize import Scale, Standardized, root, usable
 
 
@@ -34,13 +34,7 @@ class Frozen:
 
     def __post_init__(self) -> None:
         for name in ("mean", "var"):
-            value = getattr(self, name)
-            array = _statistic(value)
-            if array is None:
-                raise InputError(
-                    f"frozen statistics got {name}={value!r}: give finite numbers, one for each unit, or (S, H) of them, "
-                    "one for each position and unit"
-                )
+            array = _statistic(name, getattr(self, name))
             if array.ndim:
                 object.__setattr__(self, name, _tuples(array.tolist()))
         means, variances = (np.shape(value) for value in (self.mean, self.var))
@@ -103,13 +97,15 @@ def _tuples(values: list[Any]) -> tuple[Any, ...]:
     return tuple(tuple(value) if isinstance(value, list) else value for value in values)
 
 
-def _statistic(value: Any) -> Any:
-    """A number, or one or two axes of numbers, in its own number system, as an array; None if it is anything else."""
-    if isinstance(value, np.ma.MaskedArray):
-        return None
+def _statistic(name: str, value: Any) -> Any:
+    """A number, or one or two axes of numbers, in its own number system, as an array."""
+    who = f"frozen statistics got {name}={value!r:.60}"
+    what = "finite numbers, one for each unit, or (S, H) of them, one for each position and unit"
+    array = real_array(value, who, what, exact=True)
     try:
-        array = np.asarray(value)
-        numbers = np.array([float(entry) for entry in array.ravel()] if array.dtype.kind in "iufO" else [np.nan])
-    except (TypeError, ValueError, OverflowError):  # a ragged list, a complex number, None
-        return None
-    return array if array.ndim <= 2 and array.size and np.isfinite(numbers).all() else None
+        finite = bool(np.isfinite(array.astype(float)).all())
+    except OverflowError:
+        finite = False
+    if array.ndim > 2 or not array.size or not finite:
+        raise InputError(f"{who}: give {what}")
+    return array

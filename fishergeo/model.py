@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .errors import InputError, generator
+from .errors import InputError, check_count, generator, real_array
 from .families import Family, Floats, Hessian
-from .families.core import REALS, real_array
+from .families.core import REALS
 from .links import Curve, Link, canonical, curve, refusal
 from .normalizers import Normalized, Normalizer, identity
 from .params import Params
@@ -56,9 +56,7 @@ class GLM:
 
     def init(self, inputs: int, units: int, rng: np.random.Generator | int | None = None) -> Params:
         """Random parameters: weights N(0, 1/D), zero bias, unit gain (where the model has one)."""
-        whole = all(isinstance(size, int | np.integer) for size in (inputs, units))
-        if not whole or inputs < 1 or units < 1:
-            raise InputError(f"init got inputs={inputs!r}, units={units!r}: both must be at least 1, and whole numbers")
+        check_count("init", 1, inputs=inputs, units=units)
         weight = generator("init", rng).normal(scale=inputs**-0.5, size=(units, inputs))
         return Params(weight, np.zeros(units), np.ones(units) if self.has_gain else None)
 

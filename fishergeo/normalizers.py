@@ -8,11 +8,11 @@ from typing import Any
 
 from .axes import Axis
 from .cells import First
-from .errors import InputError
+from .errors import InputError, is_count
 from .frozen import Frozen
 from .normalizer import Done, Normalized, Normalizer, Stage, compose
 from .spectral import Spectral
-from .standardize import Scale, Standardize, is_count
+from .standardize import Scale, Standardize
 
 _BATCH = (Axis.SAMPLE, Axis.POSITION)
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .errors import InputError
+from .errors import InputError, real_array
 from .families import Floats
-from .families.core import real_array
 
 
 @dataclass(frozen=True)

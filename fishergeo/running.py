@@ -11,8 +11,7 @@ import numpy as np
 
 from .axes import Axis
 from .cells import Array
-from .errors import InputError, is_finite
-from .families.core import real_array
+from .errors import InputError, is_finite, real_array
 from .frozen import Frozen
 from .normalizer import Normalizer, Stage
 from .standardize import Scale, Standardize

@@ -19,14 +19,14 @@ import math
 from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from .axes import Axis
 from .cells import Array, Cells, First
-from .errors import InputError
+from .errors import InputError, is_count
 
 
 class Scale(enum.Enum):
@@ -172,11 +172,6 @@ def _groups(groups: Any, axes: frozenset[Axis]) -> tuple[tuple[Axis, int], ...]:
     if not all(axis in axes and is_count(parts) for axis, parts in found.items()):
         raise InputError(f"Standardize got groups={groups!r}: give {{axis: G}} with G >= 1 for an axis in over")
     return tuple((axis, int(found[axis])) for axis in Axis if found.get(axis, 1) > 1)
-
-
-def is_count(value: Any) -> bool:
-    """Whether this is a whole number >= 1."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 @dataclass(frozen=True)

@@ -88,9 +88,9 @@ STAGES = [
     names(lambda: fg.Frozen(0, [[[1, 2]]]), "var=[[[1, 2]]]", "give finite numbers, one for each unit"),
     names(lambda: fg.Frozen([[1, 2], [1]], 1), "mean=[[1, 2], [1]]", "give finite numbers, one for each unit"),
     names(lambda: fg.Frozen(None, 1), "mean=None", "give finite numbers, one for each unit"),
-    names(
-        lambda: fg.Frozen(np.ma.array([1, 2], mask=[0, 1]), 1), "mean=masked_array(data=[1, --]", "give finite numbers"
-    ),
+    names(lambda: fg.Frozen(np.ma.array([1, 2], mask=[0, 1]), 1), "mean=masked_array(data=[1, --]", "drop or impute"),
+    names(lambda: fg.Frozen(10**400, 1), "frozen statistics got mean=1000", "give finite numbers"),
+    names(lambda: fg.Frozen(0, ["a"]), "var=['a'] of type <U1", "give finite numbers, one for each unit"),
     names(lambda: fg.Frozen(0, 1, "e"), "eps=e", "var + eps must be positive"),
     names(lambda: fg.Normalizer("x", weight=3), "x: weight=3", STAGE),
     names(lambda: fg.Normalizer("x", weight=None), "x: weight=None", STAGE),

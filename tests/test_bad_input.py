@@ -58,7 +58,7 @@ CASES = {
     "inputs of one dimension": (lambda: natural(X=X[0]), "X has shape (4,)", "give (cases, inputs)"),
     "inputs of four dimensions": (lambda: natural(X=np.ones((2, 3, 5, D))), "(2, 3, 5, 4)", "give (cases, inputs)"),
     "no cases": (lambda: natural(X=np.ones((0, D))), "(0, 4)", "give (cases, inputs)"),
-    "no features": (lambda: natural(X=np.ones((N, 0)), change=lambda p: p), "inputs=0", "at least 1"),
+    "no features": (lambda: natural(X=np.ones((N, 0)), change=lambda p: p), "inputs=0", "an integer >= 1"),
     "inputs that are text": (lambda: natural(X=[["a", "b"]] * N), "type <U1", "give real numbers"),
     "inputs that are objects": (lambda: natural(X=np.array([[None] * D] * N)), "type object", "give real numbers"),
     "complex inputs": (lambda: natural(X=X + 1j), "type complex128", "give real numbers"),
@@ -117,7 +117,7 @@ CASES = {
     "a number for a vector": (lambda: model().unravel(3.0, units=H), "shape ()", "must be H(D + 2)"),
     "a vector for no units": (lambda: model().unravel(np.ones(18), units=0), "for 0 units", "must be H(D + 2)"),
     "a vector too short for one input": (lambda: model().unravel(np.ones(6), units=3), "shape (6,)", "must be H(D + 2)"),
-    "a model of no units": (lambda: model().init(inputs=4, units=0), "units=0", "at least 1"),
+    "a model of no units": (lambda: model().init(inputs=4, units=0), "units=0", "an integer >= 1"),
     # --- sizes at which a normalizer degenerates
     "layer norm of two units": (lambda: natural(fg.layer_norm, units=2), "layer_norm got H=2", "use H >= 3"),
     "layer norm of one unit": (lambda: natural(fg.layer_norm, units=1), "H=1: one number is its own mean", "use H >= 3"),

@@ -152,7 +152,7 @@ def test_bad_files(tmp_path, write):
         ({"X": np.ones(3), "y": np.ones(3)}, None, r"X has shape \(3,\)"),
         ({"X": np.ones((3, 2)), "y": np.ones(4)}, None, "y has shape .4,. but X has 3 rows"),
         ({"X": np.ones((0, 2)), "y": np.ones(0)}, None, "X is empty"),
-        ({"X": np.ones((3, 2)) * 1j, "y": np.ones(3)}, None, "save real numbers"),
+        ({"X": np.ones((3, 2)) * 1j, "y": np.ones(3)}, None, "give real numbers"),
         ({"X": np.array([[1, np.nan]]), "y": np.ones(1)}, None, r"X holds nan at row 0 \(counting from 0\), column 1"),
         ({"X": np.ones((3, 2)), "y": np.array([1, np.inf, 0])}, None, r"y holds inf at row 1 \(counting from 0\)"),
         ({"X": np.array([[1, "a"]], dtype=object), "y": np.ones(1)}, None, "never unpickled"),

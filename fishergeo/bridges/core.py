@@ -20,9 +20,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse.linalg import LinearOperator
 
-from ..errors import InputError
+from ..errors import InputError, real_array
 from ..families import Floats
-from ..families.core import real_array
 from ..information.matrices import fisher
 from ..information.observed import ObservedInformation
 from ..information.operator import Metric

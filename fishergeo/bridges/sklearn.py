@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import families, links
-from ..errors import InputError
+from ..errors import InputError, real_array
 from ..families import Family, Floats
-from ..families.core import real_array
 from ..model import GLM, Params
 from .core import Bridge, as_inputs, jacobian, library, places
 

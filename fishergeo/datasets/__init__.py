@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError
+from ..errors import InputError, check_count, real_array
 
 Floats = NDArray[np.float64]
 
@@ -30,16 +30,11 @@ def one_hot(y: ArrayLike, units: int | None = None) -> Floats:
 
     Raises `InputError` for labels that are not integers from 0 to H-1.
     """
-    if isinstance(y, np.ma.MaskedArray):
-        raise InputError("one_hot got labels in a masked array: drop the masked entries and give a plain array")
-    if units is not None and (isinstance(units, bool) or not isinstance(units, int | np.integer) or units < 1):
-        raise InputError(f"one_hot got units={units!r}: give the number of classes, an integer > 0")
-    try:
-        labels = np.asarray(y)
-    except ValueError:
-        raise InputError("one_hot got labels of different lengths: give (N,) integers") from None
-    if labels.ndim != 1 or labels.dtype.kind not in "biuf" or not len(labels):
-        raise InputError(f"one_hot got labels of shape {labels.shape} and type {labels.dtype}: give (N,) integers, N > 0")
+    if units is not None:
+        check_count("one_hot", 1, units=units)
+    labels = real_array(y, "one_hot got labels", "(N,) integers")
+    if labels.ndim != 1 or not len(labels):
+        raise InputError(f"one_hot got labels of shape {labels.shape}: give (N,) integers, N > 0")
     bad = ~(np.isfinite(labels) & (labels == np.round(labels)) & (labels >= 0))
     if units is not None:
         bad |= ~(labels < units)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, real_array
 from . import Floats
 
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
@@ -79,14 +79,7 @@ def row(k: int, lines: Sequence[int] | None) -> str:
 
 def real(source: str, name: str, array: Any, lines: Sequence[int] | None = None) -> Floats:
     """The array as finite floats, not empty; raises `InputError` with the place of what is not."""
-    if isinstance(array, np.ma.MaskedArray):
-        raise InputError(f"{source}: {name} is a masked array: drop or impute the masked entries, give a plain array")
-    try:
-        array = np.asarray(array)
-    except ValueError:
-        raise InputError(f"{source}: {name} has rows of different lengths: give a rectangular array") from None
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"{source}: {name} has type {array.dtype}: save real numbers")
+    array = real_array(array, f"{source}: {name} is an array")
     if not array.size:
         raise InputError(f"{source}: {name} is empty, shape {array.shape}: give at least one row and one column")
     with np.errstate(over="ignore"):  # of extended precision

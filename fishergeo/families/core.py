@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import special
 from ..errors import InputError
+from ..errors import real_array as real_array
 from .hessian import Floats, Hessian, tiny_is_zero
 
 Trials = float | tuple[float, ...]
@@ -275,19 +276,6 @@ def _first(bad: NDArray[np.bool_]) -> int:
 
 def _example(y: Floats, bad: NDArray[np.bool_]) -> Any:
     return y[bad].flat[0] if bad.shape == y.shape else y[tuple(np.argwhere(bad)[0][:-1])]
-
-
-def real_array(value: Any, who: str, what: str = "real numbers") -> NDArray[Any]:
-    """The value as an array of real numbers; `InputError` for ragged lists, masked entries and other types."""
-    if np.ma.is_masked(value):
-        raise InputError(f"{who} with masked entries: a mask is no number; drop or impute those cases")
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError):
-        raise InputError(f"{who} in rows of different lengths: give {what} in a rectangular array") from None
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"{who} of type {array.dtype}: give {what}")
-    return array
 
 
 def _at(bad: NDArray[np.bool_]) -> str:

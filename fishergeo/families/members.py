@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import special
-from ..errors import InputError
-from .core import Family, Interval, Support, Trials, real_array, trials_symbols
+from ..errors import InputError, real_array
+from .core import Family, Interval, Support, Trials, trials_symbols
 from .hessian import Floats
 
 _BELOW_0 = Interval(upper=0.0)
