@@ -76,7 +76,7 @@ def prms_norm(fraction: Any = Fraction(1, 16), rounding: Any = math.ceil) -> Nor
     """RMS norm with the root mean square of the first ⌈pH⌉ units, of ⌊pH⌋ with ``rounding=math.floor`` as in its code."""
     first = First(fraction, rounding)
     return Normalizer(
-        "prms_norm" if first.rounding is math.ceil else "prms_norm_rounded_down",
+        f"prms_norm_{'' if first.rounding is math.ceil else 'rounded_down_'}{first.fraction}",
         summed=Standardize(Axis.UNIT, center=False, first=first),
         source="Zhang, Sennrich 2019, arXiv 1910.07467, section 3.2",
     )

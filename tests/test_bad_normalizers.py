@@ -125,7 +125,7 @@ CASES = {
     "a number for leading entries": (lambda: fg.Standardize(UNIT, first=0.5), "first=0.5", "give fg.First(p)"),
     "leading units without weights": (
         lambda: at(prms_norm(0.5), units=6, weight=FROM_ZERO),
-        "prms_norm: the entries at sample 0 are constant along unit (7 such)",
+        "prms_norm_1/2: the entries at sample 0 are constant along unit (7 such)",
         "give eps > 0",
     ),
     # --- positions

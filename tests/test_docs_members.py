@@ -58,7 +58,7 @@ def public(kind: type, module: Any) -> set[str]:
 
 def test_every_member_has_a_page(pages: Pages) -> None:
     listed = {part: {Path(name).name for name in pages if name.startswith(part)} - {"index"} for part in PARTS}
-    assert listed["normalizers"] == {m.name for m in ZOO}
+    assert listed["normalizers"] == {catalogue.file_name(m) for m in ZOO}
     assert listed["transformations"] == {t.name for t in TRANSFORMATIONS} == public(Transformation, fg)
     assert listed["families"] == public(Family, fg) >= {family.name for family in FAMILIES}
     assert listed["links"] == public(Link, fg.links) >= {link.name for link in LINKS}
@@ -95,13 +95,15 @@ def missing(name: str, text: str) -> list[str]:
     part, _, member = name.partition("/")
     wanted = [f"\n## {title}\n" for title in SECTIONS[part]]
     if part == "normalizers":
-        normalizer = next(m for m in ZOO if m.name == member)
+        normalizer = next(m for m in ZOO if catalogue.file_name(m) == member)
         wanted += [f"# {normalizer.title}\n", f"]({member}.svg)", "\\hat{a}", *_invariances(normalizer)]
         wanted += re.findall(r"arXiv (\d{4}\.\d{5})", normalizer.source) or [normalizer.source]
     if part == "transformations":
         transformation = next(t for t in TRANSFORMATIONS if t.name == member)
         wanted += [f"```{{math}}\n{transformation.formula}\n```"]
-        wanted += [f"| [{m.title}](../normalizers/{m.name}.md) | {_mark(m, transformation)} |" for m in ZOO]
+        wanted += [
+            f"| [{m.title}](../normalizers/{catalogue.file_name(m)}.md) | {_mark(m, transformation)} |" for m in ZOO
+        ]
     if part == "families":
         wanted += [
             "\\eta(\\theta) &= ",

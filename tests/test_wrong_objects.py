@@ -152,7 +152,7 @@ def test_second_largest_singular_value(rng):
     fails(contracts.value_is_the_formula, wrong, oracles.spectral, W, layout)
 
 
-@pytest.mark.parametrize("name", ["group_norm_2", "prms_norm", "spectral_norm", "ghost_batch_norm_2"])
+@pytest.mark.parametrize("name", ["group_norm_2", "prms_norm_1/2", "spectral_norm", "ghost_batch_norm_2"])
 def test_fisher_matrix_of_a_normalizer_with_a_wrong_tangent(name, rng, X):
     """What is wrong on purpose above is wrong in the Jacobian and in the Fisher matrix of the zoo's normalizer."""
     case = next(case for case in PLAIN if case.name == name)

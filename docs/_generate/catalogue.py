@@ -27,8 +27,8 @@ ARGUMENTS = {
 
 
 def file_name(value: Any) -> str:
-    """The name of a page: that of the value, without the arguments that a family's or a link's has."""
-    return value.name.partition("(")[0]
+    """The name of a page: that of the value, without the arguments that a family's or a link's has, and without slash."""
+    return value.name.partition("(")[0].replace("/", "_")
 
 
 def normalizer_calls() -> dict[str, tuple[str, ...]]:

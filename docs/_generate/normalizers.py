@@ -43,15 +43,15 @@ CHOICES = {
 
 
 def link(normalizer: Normalizer, folder: str = "") -> str:
-    return f"[{normalizer.title}]({folder}{normalizer.name}.md)"
+    return f"[{normalizer.title}]({folder}{catalogue.file_name(normalizer)}.md)"
 
 
 def write(folder: Path) -> Iterator[tuple[Path, str | bytes]]:
     """The files: a page and a picture of the cells for each member, and a page that lists them."""
     calls = catalogue.normalizer_calls()
     for normalizer in ZOO:
-        yield folder / f"{normalizer.name}.svg", picture(normalizer)
-        yield folder / f"{normalizer.name}.md", render(normalizer, calls[normalizer.name])
+        yield folder / f"{catalogue.file_name(normalizer)}.svg", picture(normalizer)
+        yield folder / f"{catalogue.file_name(normalizer)}.md", render(normalizer, calls[normalizer.name])
     yield folder / "index.md", overview()
 
 
@@ -95,7 +95,7 @@ def definition(normalizer: Normalizer) -> Iterator[str]:
     lines = [rf"{left} &= {right}" for left, right in definition_latex(normalizer)]
     yield display(r"\begin{aligned}" + r" \\ ".join(lines) + r"\end{aligned}")
     yield positions(normalizer)
-    yield f"![{axes_figure.alt(normalizer)}]({normalizer.name}.svg)"
+    yield f"![{axes_figure.alt(normalizer)}]({catalogue.file_name(normalizer)}.svg)"
     dark = " Its moments are those of the dark entries." * _leading(normalizer)
     yield f"*One cell is coloured.{dark}*" if any(s.over for _, s in normalizer.stages) else "*There are no cells.*"
 
@@ -280,7 +280,7 @@ def overview() -> str:
     rows = [
         [
             link(n),
-            f"![{axes_figure.alt(n)}]({n.name}.svg)",
+            f"![{axes_figure.alt(n)}]({catalogue.file_name(n)}.svg)",
             "; ".join(f"{axes_figure.ARRAYS[site]}: {axes_figure.words(stage)}" for site, stage in n.stages) or "–",
             source(n.source),
         ]
@@ -298,7 +298,7 @@ def overview() -> str:
             f"{k + 1}. [{t.title}](../transformations/{t.name}.md) {inline(t.formula)}"
             for k, t in enumerate(TRANSFORMATIONS)
         ),
-        toctree(n.name for n in ZOO),
+        toctree(map(catalogue.file_name, ZOO)),
     )
 
 
