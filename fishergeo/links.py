@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import special
-from .errors import InputError
+from .errors import InputError, check_positive
 from .families import Family, Floats
 from .families.core import Interval, trials_symbols
 
@@ -50,6 +50,7 @@ cauchit = Link("cauchit", lambda z: special.cauchy(z))
 cloglog = Link("cloglog", lambda z: special.gumbel_tail(z))  # log(-log(1 - μ))
 loglog = Link("loglog", lambda z: special.gumbel(z))  # -log(-log μ)
 log = Link("log", lambda z: _sympy().exp(z))
+logc = Link("logc", lambda z: special.one_minus_exp(z))  # log(1 - μ)
 identity = Link("identity", lambda z: z)
 inverse = Link("inverse", lambda z: 1 / z)
 inverse_squared = Link("inverse_squared", lambda z: 1 / _sympy().sqrt(z), positive=True)
@@ -72,6 +73,17 @@ def _power(p: Fraction) -> Link:
     return Link(f"power({p})", lambda z: z ** _sympy().Rational(p.denominator, p.numerator), positive=True)
 
 
+def nbinom(alpha: float) -> Link:
+    """The link g(μ) = log(μ/(μ + 1/α)), canonical for `negative_binomial` of shape 1/α; `InputError` unless α > 0."""
+    check_positive("nbinom", alpha=alpha)
+    return _nbinom(float(alpha))
+
+
+@lru_cache(maxsize=64)
+def _nbinom(alpha: float) -> Link:
+    return Link(f"nbinom({alpha:g})", lambda z: special.bose(-z) / _sympy().Rational(repr(alpha)))
+
+
 LINKS: tuple[Link, ...] = (
     canonical,
     logit,
@@ -80,6 +92,7 @@ LINKS: tuple[Link, ...] = (
     cloglog,
     loglog,
     log,
+    logc,
     identity,
     inverse,
     inverse_squared,

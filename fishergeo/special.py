@@ -28,6 +28,7 @@ NAMES = (
     "todd_slope",
     "log1mexp",
     "bose",
+    "one_minus_exp",
 )
 
 
@@ -70,6 +71,10 @@ def _functions() -> SimpleNamespace:
             return None
         return rest.args[0] if sign > 0 else 1 - rest.args[0]
 
+    def softplus_of(x: Any) -> Any:
+        inner = -x
+        return inner.args[0].args[0] if isinstance(inner, log) and isinstance(inner.args[0], f.bose) else None
+
     def logit_of(u: Any) -> Any:
         """The logit of a distribution function, in a form that is exact in both tails."""
         x: Any = u.args[0] if u.args else None
@@ -80,6 +85,7 @@ def _functions() -> SimpleNamespace:
             (f.gumbel, lambda: -f.log_expm1_exp(-x)),
             (f.gumbel_tail, lambda: f.log_expm1_exp(x)),
             (exp, lambda: x - f.log1mexp(-x)),
+            (f.one_minus_exp, lambda: f.log1mexp(-x) - x),
         ):
             if isinstance(u, kind):
                 return value()
@@ -87,7 +93,7 @@ def _functions() -> SimpleNamespace:
 
     define("expit", lambda x: 1 / (1 + exp(-x)), lambda x: f.expit(x) * f.expit(-x),
            r"\operatorname{expit}\left(@\right)", expit_of, lambda u: f.logit(u))  # fmt: skip
-    define("softplus", lambda x: log(1 + exp(x)), lambda x: f.expit(x), r"\log\left(1 + e^{@}\right)")
+    define("softplus", lambda x: log(1 + exp(x)), lambda x: f.expit(x), r"\log\left(1 + e^{@}\right)", softplus_of)
     define("logit", lambda u: log(u / (1 - u)), lambda u: 1 / (u * (1 - u)),
            r"\operatorname{logit}\left(@\right)", logit_of, lambda x: f.expit(x))  # fmt: skip
     # the normal distribution function Φ, and its logarithm with slope Φ'/Φ (an inverse Mills ratio)
@@ -112,6 +118,8 @@ def _functions() -> SimpleNamespace:
     define("bose", lambda x: 1 / (exp(x) - 1), lambda x: -f.bose(x) * (1 + f.bose(x)),
            r"\frac{1}{e^{@} - 1}", lambda x: exp(-x.args[0]) if isinstance(x, f.softplus) else None,
            lambda u: f.softplus(-log(u)))  # fmt: skip
+    define("one_minus_exp", lambda x: 1 - exp(x), lambda x: -exp(x), r"\left(1 - e^{@}\right)",
+           inverse=lambda u: log(1 - u))  # fmt: skip
 
     class logsumexp(sympy.Function):
         """log Σ_j exp(θ_j), a function of a whole indexed family θ."""
@@ -190,6 +198,7 @@ TWINS: dict[str, Callable[[Any], Any]] = {
     "todd_slope": _todd_slope,
     "log1mexp": _log1mexp,
     "bose": lambda x: 1 / np.expm1(x),
+    "one_minus_exp": lambda x: -np.expm1(x),
     "loggamma": _from_scipy("gammaln"),
 }
 

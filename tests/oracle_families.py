@@ -28,6 +28,8 @@ INVERSES: dict[str, Callable[[Any], Any]] = {
     "cloglog": lambda z: 1 - np.exp(-np.exp(z)),
     "loglog": lambda z: np.exp(-np.exp(-z)),
     "log": np.exp,
+    "logc": lambda z: 1 - np.exp(z),
+    "nbinom(0.5)": lambda z: 2 * np.exp(z) / (1 - np.exp(z)),
     "identity": lambda z: z,
     "inverse": lambda z: 1 / z,
     "inverse_squared": lambda z: z**-0.5,
@@ -37,6 +39,8 @@ INVERSES: dict[str, Callable[[Any], Any]] = {
 }
 SAFE = {
     "log": (-2.0, -0.2),
+    "logc": (-2.0, -0.2),
+    "nbinom(0.5)": (-3.0, -1.3),
     "inverse": (1.2, 3.0),
     "inverse_squared": (1.2, 3.0),
     "power(-3)": (1.2, 3.0),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 
 import fishergeo as fg
 
@@ -17,7 +18,16 @@ with warnings.catch_warnings(), np.errstate(all="ignore"):
 
 LINKS = sm.families.links
 POSITIVE = [LINKS.Log(), LINKS.Identity(), LINKS.InversePower(), LINKS.InverseSquared(), LINKS.Sqrt(), LINKS.Power(1 / 3)]
-BINARY = [LINKS.Logit(), LINKS.Probit(), LINKS.CLogLog(), LINKS.LogLog(), LINKS.Cauchy(), LINKS.Log(), LINKS.Identity()]
+BINARY = [
+    LINKS.Logit(),
+    LINKS.Probit(),
+    LINKS.CLogLog(),
+    LINKS.LogLog(),
+    LINKS.Cauchy(),
+    LINKS.Log(),
+    LINKS.LogC(),
+    LINKS.Identity(),
+]
 
 
 def design(name: str, columns: Any = slice(None)) -> tuple[Any, Any]:
@@ -65,11 +75,13 @@ def each_fit() -> dict[str, Any]:
             found[f"{name}-{type(link).__name__}"] = (np.round(y), X, family)
     nbinom = sm.families.NegativeBinomial(LINKS.NegativeBinomial(alpha=0.3), check_link=False, alpha=0.3)
     found["NegativeBinomial-NegativeBinomial"] = (*design("stackloss"), nbinom)
+    other = sm.families.NegativeBinomial(LINKS.NegativeBinomial(alpha=0.5), check_link=False, alpha=0.3)
+    found["NegativeBinomial-NegativeBinomial of another α"] = (*design("stackloss"), other)
     one, many = design("spector", [2]), design("star98", slice(0, 5))
     for link in BINARY:
         name, family = type(link).__name__, sm.families.Binomial(link, check_link=False)
         found[f"Binomial-{name}"] = (*one, family)
-        if name != "Log":  # it puts a mean at 1 there
+        if name not in ("Log", "LogC"):  # they put a mean at an end there
             found[f"Binomial-counts-{name}"] = (*many, family)
     return found
 
@@ -207,12 +219,26 @@ def test_a_formula_and_its_names():
     assert "over the bridged parameters" in repr(b.fisher())
 
 
+@pytest.mark.parametrize(
+    ("distribution", "link"),
+    [("norm", "probit"), ("cauchy", "cauchit"), ("logistic", "logit"), ("gumbel_r", "loglog"), ("gumbel_l", "cloglog")],
+)
+def test_links_given_by_a_distribution(distribution, link):
+    y, X = design("spector", [2])
+    family = sm.families.Binomial(LINKS.CDFLink(getattr(scipy.stats, distribution)), check_link=False)
+    result = glm(y, X, family)
+    b = fg.from_statsmodels(result)
+    assert b.model == fg.GLM(fg.bernoulli, link=None if link == "logit" else getattr(fg.links, link))
+    np.testing.assert_allclose(b.model.mean(b.params, b.X)[:, 0], result.mu, rtol=1e-9)
+    assert same(b.fisher(), result)
+
+
 def bad() -> dict[str, tuple[Any, str]]:
     y, X = design("stackloss")
     ones, poisson = np.ones(len(y)), sm.families.Poisson()
     y01, X01 = design("spector")
     gamma, binomial = sm.families.Gamma(LINKS.Log()), sm.families.Binomial()
-    cdf = sm.families.Binomial(LINKS.CDFLink(), check_link=False)
+    cdf = sm.families.Binomial(LINKS.CDFLink(scipy.stats.laplace), check_link=False)
     return {
         "no-fit": (lambda: "a result", "got str"),
         "not-fitted": (lambda: sm.OLS(y, X), "got OLS"),
@@ -227,7 +253,6 @@ def bad() -> dict[str, tuple[Any, str]]:
         "scale": (lambda: fitted(sm.GLM(y, X, family=poisson), scale="X2"), r"poisson with scale 0\.5"),
         "family": (lambda: glm(y, X, sm.families.Tweedie(var_power=1.5)), "family Tweedie"),
         "link": (lambda: glm(y01, X01, cdf), "link CDFLink"),
-        "complement": (lambda: glm(y01, X01.iloc[:, :1], sm.families.Binomial(LINKS.LogC())), "link LogC"),
         "weighted": (lambda: sm.WLS(y, X, weights=ones).fit(), "a fit of WLS"),
         "other-discrete": (lambda: fitted(sm.NegativeBinomial(y, X), disp=0), "a fit of NegativeBinomial"),
         "regularized": (lambda: sm.OLS(y, X).fit_regularized(alpha=0.1), "regularized"),

@@ -26,7 +26,7 @@ FAMILIES = (
     fg.binomial(5),
     fg.negative_binomial(1.7),
 )
-EVERY = (*LINKS[1:], fg.links.power(1 / 3), fg.links.power(-3))
+EVERY = (*LINKS[1:], fg.links.power(1 / 3), fg.links.power(-3), fg.links.nbinom(0.5))
 
 # --- the curve of a family under a link, against arbitrary precision --------------------------------------------------
 
@@ -46,6 +46,8 @@ INVERSES = {
     "cloglog": lambda z: 1 - mpmath.exp(-mpmath.exp(z)),
     "loglog": lambda z: mpmath.exp(-mpmath.exp(-z)),
     "log": mpmath.exp,
+    "logc": lambda z: 1 - mpmath.exp(z),
+    "nbinom(0.5)": lambda z: 2 * mpmath.exp(z) / (1 - mpmath.exp(z)),
     "identity": lambda z: z,
     "inverse": lambda z: 1 / z,
     "inverse_squared": lambda z: 1 / mpmath.sqrt(z),
@@ -100,6 +102,7 @@ def test_derivatives_of_every_link(family, link):
         (fg.links.loglog, (-5.0, -3.0, 8.0, 20.0, 40.0)),
         (fg.links.cauchit, (-1e8, -1e3, 1e3, 1e8)),
         (fg.links.log, (-40.0, -1e-8)),
+        (fg.links.logc, (-40.0, -1e-8)),
         (fg.links.identity, (1e-12, 1e-3, 0.999)),
     ],
     ids=lambda value: getattr(value, "name", ""),
@@ -130,6 +133,13 @@ def test_powers():
     assert fg.links.power(0.5) is fg.links.sqrt
     assert fg.links.power(1 / 3) == fg.links.power(1 / 3)
     assert repr(fg.links.power(0.25)) == "Link('power(1/4)')"
+
+
+def test_the_link_of_a_negative_binomial_is_canonical_for_its_shape():
+    assert fg.links.nbinom(0.5) is fg.links.nbinom(0.5)
+    assert repr(fg.links.nbinom(0.5)) == "Link('nbinom(0.5)')"
+    assert fg.GLM(fg.negative_binomial(2), link=fg.links.nbinom(0.5)).curve is None
+    assert fg.GLM(fg.negative_binomial(2), link=fg.links.nbinom(0.4)).curve is not None
 
 
 # --- models with a link, against log p(y | μ) -------------------------------------------------------------------------

@@ -82,6 +82,8 @@ REFUSED = {
     "a power of 0": (lambda: fg.links.power(0), "power got p=0", "fg.links.log"),
     "a power that is text": (lambda: fg.links.power("2"), "power got p='2'", "give a number"),
     "a power without end": (lambda: fg.links.power(float("nan")), "power got p=nan", "fg.links.log"),
+    "a link of shape 0": (lambda: fg.links.nbinom(0), "nbinom got alpha=0", "a finite number > 0"),
+    "a proportion of 0": (at(fg.bernoulli, fg.links.logc, -0.6, 0), "under the logc link", "fg.links.logit"),
     "no trials": (lambda: fg.binomial(0), "trials=0", "a whole number >= 1"),
     "half a trial": (lambda: fg.multinomial(2.5), "trials=2.5", "a whole number >= 1"),
     "trials that are text": (lambda: fg.binomial("many"), "binomial got trials of type", "give real numbers"),

@@ -54,7 +54,14 @@ def test_functions_are_what_they_say(name):
 
 def test_simplifications_are_identities():
     z = sympy.Symbol("z", real=True)
-    for inner in (special.expit, special.ndtr, special.cauchy, special.gumbel, special.gumbel_tail):
+    for inner in (
+        special.expit,
+        special.ndtr,
+        special.cauchy,
+        special.gumbel,
+        special.gumbel_tail,
+        special.one_minus_exp,
+    ):
         found = special.logit(inner(z))
         assert not found.has(special.logit)
         plain = sympy.log(inner(z) / (1 - inner(z)))
@@ -65,3 +72,4 @@ def test_simplifications_are_identities():
     assert special.logit(special.expit(z)) == z
     assert sympy.exp(special.softplus(z)) - 1 != 0
     assert special.bose(special.softplus(-z)) == sympy.exp(z)
+    assert special.softplus(-sympy.log(special.bose(z))) == z

@@ -25,10 +25,12 @@ LINKS = {  # ours, statsmodels'
     "sqrt": (fg.links.sqrt, L.Sqrt),
     "power(1/3)": (fg.links.power(1 / 3), lambda: L.Power(1 / 3)),
     "power(-3)": (fg.links.power(-3), lambda: L.Power(-3)),
+    "logc": (fg.links.logc, L.LogC),
+    "nbinom(0.3)": (fg.links.nbinom(0.3), lambda: L.NegativeBinomial(alpha=0.3)),
     "nbinom": (fg.links.canonical, lambda: L.NegativeBinomial(alpha=0.5)),
 }
 POWERS = ("log", "identity", "inverse", "inverse_squared", "sqrt", "power(1/3)", "power(-3)")
-PROPORTIONS = ("logit", "probit", "cauchit", "cloglog", "loglog", "log", "identity")
+PROPORTIONS = ("logit", "probit", "cauchit", "cloglog", "loglog", "log", "logc", "identity")
 FAMILIES = {  # ours, statsmodels', the links that both have, data sets
     "gaussian": (lambda trials: fg.gaussian, SM.Gaussian, POWERS, ("longley", "stackloss", "scotland")),
     "bernoulli": (lambda trials: fg.bernoulli, SM.Binomial, PROPORTIONS, ("spector", "fair")),
@@ -39,7 +41,7 @@ FAMILIES = {  # ours, statsmodels', the links that both have, data sets
     "negative_binomial": (
         lambda trials: fg.negative_binomial(2),
         lambda link, check_link: SM.NegativeBinomial(link=link, alpha=0.5, check_link=check_link),
-        (*POWERS, "nbinom"),
+        (*POWERS, "nbinom", "nbinom(0.3)"),
         ("cpunish", "randhie"),
     ),
 }

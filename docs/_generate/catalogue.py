@@ -23,6 +23,7 @@ ARGUMENTS = {
     "multinomial": "4",
     "multivariate_gaussian": "[[2, 1], [1, 3]]",
     "power": "3",
+    "nbinom": "0.5",
 }
 
 
@@ -72,7 +73,7 @@ def family_members() -> dict[str, tuple[Family, str]]:
 
 
 def link_members() -> dict[str, tuple[Link, str]]:
-    names = [link.name for link in links.LINKS] + ["power"]
+    names = [link.name for link in links.LINKS] + ["power", "nbinom"]
     return _members(links, Link, names, "fg.links.")
 
 

@@ -65,10 +65,13 @@ def _ends(what: str, ends: Interval) -> str:
 
 
 def _confirm(family: Family, link: Link, weight: Any) -> None:
-    """The weight against the compiled dμ/dz dθ/dz of the package."""
-    at = np.array([0.3, 0.45, 0.8])
+    """The weight against the compiled dμ/dz dθ/dz of the package, at predictors whose means are of the family."""
     compiled = curve(family, link)
     assert compiled is not None
+    at = np.array([0.3, 0.45, 0.8, 1.7, 2.3])
+    at = at if link.positive else np.concatenate([-at, at])
+    at = at[family.means.contains(compiled.mean(at) / family.trials)]
+    assert len(at) > 1, (family, link)
     expected, found = compiled.weight(at), special.numeric(weight, [links.predictor(link)])(at)
     if np.abs(found - expected).max() > 1e-12 * np.abs(expected).max():
         raise ArithmeticError(f"{family.name} with the {link.name} link: {weight} is {found}, not {expected}")

@@ -109,8 +109,9 @@ def mean_range(link: Link) -> Interval:
 
 def poles(link: Link) -> list[Any]:
     """The predictors at which g⁻¹ is infinite."""
-    powers = inverse(link).as_powers_dict()
-    return [pole for base, power in powers.items() if power.is_negative for pole in sympy.solve(base)]
+    powers = special.elementary(inverse(link)).as_powers_dict()
+    found = [pole for base, power in powers.items() if power.is_negative for pole in sympy.solve(base)]
+    return [pole for pole in found if pole.is_real]
 
 
 def formulas(link: Link) -> str:

@@ -20,6 +20,14 @@ _LINKS = {
     "LogLog": links.loglog,
     "Cauchy": links.cauchit,
     "Log": links.log,
+    "LogC": links.logc,
+}
+_DISTRIBUTIONS = {  # of scipy.stats, by the link that its distribution function makes
+    "norm": links.probit,
+    "cauchy": links.cauchit,
+    "logistic": links.logit,
+    "gumbel_r": links.loglog,
+    "gumbel_l": links.cloglog,
 }
 _FAMILIES = {
     "Gaussian": families.gaussian,
@@ -158,10 +166,14 @@ def _link(family: Any) -> links.Link | None:
         if name in _LINKS:
             return _LINKS[name]
         if name == "CDFLink":  # of any distribution; it derives from Logit
+            known = _DISTRIBUTIONS.get(getattr(link.dbn, "name", ""))
+            if known is not None:
+                return known
             break
-        if name == "NegativeBinomial" and link.alpha == getattr(family, "alpha", None):
-            return None  # log(μ/(μ + 1/α)) is the natural parameter
+        if name == "NegativeBinomial":
+            own_alpha = link.alpha == getattr(family, "alpha", None)  # then log(μ/(μ + 1/α)) is the natural parameter
+            return None if own_alpha else links.nbinom(link.alpha)
     raise InputError(
         f"from_statsmodels got the link {type(link).__name__}: the links both have are {', '.join(_LINKS)}, Power and "
-        "its kinds, and NegativeBinomial with the α of its family"
+        f"its kinds, NegativeBinomial, and CDFLink of {', '.join(_DISTRIBUTIONS)}"
     )
