@@ -8,6 +8,8 @@ the canonical one η'' stands for (dμ/dz)²/V.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -16,7 +18,10 @@ from ..families import Floats
 from ..links import canonical
 from ..model import GLM, Linearization, Params
 from ..normalizers import Frozen
+from . import exact
 from .operator import Metric
+from .product import product
+from .structure import Factors, factors
 
 _ROOT_LIMIT = 1 << 29  # numbers in the largest root R that is formed (4 GiB)
 
@@ -24,6 +29,34 @@ _ROOT_LIMIT = 1 << 29  # numbers in the largest root R that is formed (4 GiB)
 def fisher(model: GLM, p: Params, X: ArrayLike) -> Metric:
     """The expected Fisher matrix F (P, P), exact: a linear operator, mean over the cases, statistics differentiated."""
     at = linearized(model, p, X)
+    factored = factors(at)
+    return by_jacobian(at) if factored is None else ExactFisher(at, factored, by_jacobian(at))
+
+
+class ExactFisher(Metric):
+    """The exact Fisher matrix from the factors of its Jacobian; ``reference`` is the same from jvp and vjp alone."""
+
+    def __init__(self, at: Linearization, f: Factors, reference: Metric) -> None:
+        text = f"exact (expected), {what(at.model, at)}"
+        super().__init__(at.params, lambda V: product(f, V), reference._root, text, at.Z.size, at.cases)
+        self.factors, self.reference = f, reference
+
+    @cached_property
+    def own_blocks(self) -> Floats | None:
+        """The blocks (H, D+2, D+2) on the diagonal where all others are 0; None elsewhere."""
+        return exact.diagonal_blocks(self.factors)
+
+    @cached_property
+    def _dense(self) -> Floats:
+        own = self.own_blocks
+        dense = exact.dense(self.factors) if own is None else exact.spread(own)
+        dense.flags.writeable = False
+        return dense
+
+
+def by_jacobian(at: Linearization) -> Metric:
+    """F by jvp and vjp alone, for any normalizer: column by column where it is to be dense."""
+    model = at.model
     scale = at.cases * model.dispersion
 
     def product(V: Floats) -> Floats:
