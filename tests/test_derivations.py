@@ -72,7 +72,7 @@ def test_definitions_are_kept_apart(d: Derivation) -> None:
     with pytest.raises(FalseStep, match=r"c\[n\] is already defined"):
         d.define(c[n], t[n])
     with pytest.raises(FalseStep, match="mentions"):
-        d.define(IndexedBase("q", real=True)[n], IndexedBase("q", real=True)[m] + 1)
+        d.define(IndexedBase("q", real=True)[n], over(IndexedBase("q", real=True)[m], m) + 1)
     foreign = Derivation(1, "Another").define(IndexedBase("q", real=True)[n], t[n])
     with pytest.raises(FalseStep, match="not one of this derivation"):
         d.step(over(c[m], m), Integer(0), by.algebra, [foreign])

@@ -140,7 +140,7 @@ def test_polynomials_with_known_roots() -> None:
 
 CHECKS: list[tuple[Check, Level]] = [
     (AllSizes(), Level.PROVED),
-    (StatedSize(3, 4, 3), Level.IDENTITY),
+    (StatedSize(3, 4, 5), Level.IDENTITY),
     (ModuloPrime(4, 3, 5), Level.MODULAR),
     (RationalPoints(3, 4, 5), Level.EXACT),
     (FloatingPoint(6, 4, 5), Level.NUMERIC),
@@ -165,9 +165,9 @@ def test_each_check_reaches_its_level_and_refuses_what_is_false(
 def test_certificates_say_what_they_rest_on() -> None:
     claim = Claim(over(t[m], m) * u[n], over(t[m] * u[n], m))
     assert str(AllSizes()(claim)) == "proved for all sizes"
-    assert str(StatedSize(5)(claim)) == "identity for all values at a stated size (N = 5)"
-    assert "chance of error below" in str(ModuloPrime(4)(claim))
-    assert str(FloatingPoint(4, tolerance=1e-10)(claim)).endswith("(tolerance 1e-10, N = 4)")
+    assert str(StatedSize(7)(claim)) == "identity for all values at a stated size (N = 7)"
+    assert "chance of error below" in str(ModuloPrime(7)(claim))
+    assert str(FloatingPoint(9, tolerance=1e-10)(claim)).endswith("(tolerance 1e-10, N = 9)")
 
 
 def test_a_counterexample_is_exact() -> None:

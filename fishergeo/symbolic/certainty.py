@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import sympy
@@ -18,10 +18,12 @@ from ..levels import Level
 from .arrays import EXACT, FLOATS, Evaluator, Numbers
 from .curvature import Symmetric
 from .exact import differs
-from .rules import Rule, carry_out, expand
+from .rules import Rule, carry_out, expand, label_of, relevant
 from .sums import SIZE, axis_of, is_index
 
 _SIZES = {Axis.SAMPLE: 3, Axis.POSITION: 6, Axis.INPUT: 4, Axis.UNIT: 5}
+_TRIES = 20  # at a point where everything that is declared positive is
+_OTHER_SIZES = {Axis.SAMPLE: 4, Axis.POSITION: 3, Axis.INPUT: 3, Axis.UNIT: 3}
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class Certificate:
 
     def __str__(self) -> str:
         return str(self.level) + (f" ({self.detail})" if self.detail else "")
+
+
+class OutsideDomain(ArithmeticError):
+    """A point at which a quantity that is declared positive is not."""
 
 
 class FalseStep(ArithmeticError):
@@ -62,8 +68,9 @@ class Claim:
 
     @cached_property
     def computed(self) -> tuple[Rule, ...]:
-        """The definitions with derivatives and expectations carried out."""
-        return tuple(Rule(rule.left, carry_out(rule.right, self.definitions)) for rule in self.definitions)
+        """The definitions of what is in the sides, with derivatives and expectations carried out."""
+        needed = relevant(sympy.Tuple(self.left, self.right, *self.plain), self.definitions)
+        return tuple(Rule(rule.left, carry_out(rule.right, self.definitions)) for rule in needed)
 
     @cached_property
     def indices(self) -> tuple[Symbol, ...]:
@@ -74,7 +81,7 @@ class Claim:
     def sides(self, sizes: Mapping[Axis, int], numbers: Numbers, draw: Callable[[tuple[int, ...], Any], Any]) -> Any:
         """Both sides at drawn values of the free quantities, all defined ones computed from them; and the values."""
         values: dict[Any, Any] = {}
-        known = {label_of(rule.left) for rule in self.definitions}
+        known = {label_of(rule.left) for rule in self.computed}
         for atom in _quantities([*self.plain, *(rule.right for rule in self.computed)]):
             label = label_of(atom)
             if label in known or label in values:
@@ -88,14 +95,13 @@ class Claim:
             rule = next(
                 r for r in pending if not any(label_of(atom) in known - set(values) for atom in _quantities([r.right]))
             )
-            values[label_of(rule.left)] = Evaluator(values, sizes, numbers)(rule.right, getattr(rule.left, "indices", ()))
+            label = label_of(rule.left)
+            values[label] = Evaluator(values, sizes, numbers)(rule.right, getattr(rule.left, "indices", ()))
+            if numbers.dtype is float and label.is_positive and not (values[label] > 1e-9).all():
+                raise OutsideDomain(f"{rule.left} is not positive at this point")
             pending.remove(rule)
         evaluator = Evaluator(values, sizes, numbers)
         return *(evaluator(side, self.indices) for side in self.plain), drawn
-
-
-def label_of(atom: Expr) -> Any:
-    return atom.base.label if isinstance(atom, Indexed) else atom
 
 
 def _quantities(expressions: list[Expr]) -> Iterator[Expr]:
@@ -106,17 +112,59 @@ def _quantities(expressions: list[Expr]) -> Iterator[Expr]:
     return iter(sorted(found, key=lambda atom: (str(atom), len(atom.args))))
 
 
-def _integers(rng: np.random.Generator) -> Callable[[tuple[int, ...], Any], Any]:
+def _concrete(claim: Claim) -> Claim:
+    """The claim with every unknown function a polynomial: any function will do for a counterexample."""
+    mentioned = [*claim.plain, *(rule.right for rule in claim.computed)]
+    if not any(e.has(AppliedUndef) for e in mentioned):
+        return claim
+    left, right = claim.expanded.left, claim.expanded.right
+    functions = sorted(left.atoms(AppliedUndef) | right.atoms(AppliedUndef), key=str)
+    made = {f: sympy.Add(*((k + 2) * f.args[0] ** (k + 1) / (k + 3) for k in range(4))) for f in functions}
+    return Claim(left.subs(made).doit(), right.subs(made).doit(), claim.rules)
+
+
+def _drawing(rng: np.random.Generator, largest: int, parts: int) -> Callable[[tuple[int, ...], Any], Any]:
+    """Integers up to ``largest`` over ``parts``."""
+
     def draw(shape: tuple[int, ...], atom: Any) -> Any:
-        positive = label_of(atom).is_positive
-        return np.asarray(rng.integers(1, 6, shape) if positive else rng.integers(-4, 6, shape), float)
+        label = label_of(atom)
+        values = np.asarray(rng.integers(1 if label.is_positive else 1 - largest, largest + 1, shape), float)
+        values = np.where(values == 0, 1, values) if label.is_nonzero else values
+        return values if label.is_integer else values / parts
 
     return draw
 
 
+class Point(NamedTuple):
+    """Both sides of a claim at one point: sizes, and the values of what is free."""
+
+    left: Any
+    right: Any
+    sizes: dict[Axis, int]
+    drawn: dict[Any, Any]
+
+
+def points(claim: Claim, count: int = 4, generic: bool = False) -> Iterator[Point]:
+    """Both sides in floating point, at ``count`` points for each of two choices of sizes.
+
+    The points are small integers and halves, where coincidences are likely, or ``generic``.
+    """
+    claim, rng = _concrete(claim), np.random.default_rng(0)
+    for sizes, k in itertools.product((_SIZES, _OTHER_SIZES), range(count)):
+        for _ in range(_TRIES):
+            draw = _drawing(rng, 30, 16) if generic else _drawing(rng, 5, 1 + k % 2)
+            try:
+                with np.errstate(all="ignore"):
+                    left, right, drawn = claim.sides(sizes, FLOATS, draw)
+            except OutsideDomain:
+                continue
+            yield Point(left, right, sizes, drawn)
+            break
+
+
 @dataclass(frozen=True)
 class Counterexample:
-    """A small integer point at which two sides differ."""
+    """A point of small rational numbers at which two sides differ; nan stands for a side that is no real number there."""
 
     sizes: dict[Axis, int]
     point: dict[str, Any]
@@ -126,28 +174,29 @@ class Counterexample:
 
     @property
     def summary(self) -> str:
-        return f"at a point of small integers {self.left:.4g} on the left, {self.right:.4g} on the right"
+        return f"at a point of small numbers {self.left:.4g} on the left, {self.right:.4g} on the right"
 
     def __str__(self) -> str:
-        point = "; ".join(f"{name} = {np.asarray(value).astype(int).tolist()}" for name, value in self.point.items())
+        point = "; ".join(f"{name} = {written(value)}" for name, value in self.point.items())
+        point = point or ", ".join(f"{axis.value.upper()} = {size}" for axis, size in self.sizes.items())
         entry = "".join(f", {name} = {place}" for name, place in self.entry.items())
         return f"at {point}{entry}: left {self.left:.6g}, right {self.right:.6g}"
 
 
-def counterexample(claim: Claim, tolerance: float = 1e-9) -> Counterexample | None:
-    """A small integer point at which the sides differ; None when none was found."""
-    mentioned = [*claim.plain, *(side for rule in claim.definitions for side in (rule.left, rule.right))]
-    if any(e.has(AppliedUndef) for e in mentioned):
-        # any function will do for a counterexample: a polynomial
-        left, right = claim.expanded.left, claim.expanded.right
-        functions = sorted((left - right).atoms(AppliedUndef), key=str)
-        made = {f: sympy.Add(*((k + 2) * f.args[0] ** (k + 1) / (k + 3) for k in range(4))) for f in functions}
-        claim = Claim(left.subs(made).doit(), right.subs(made).doit(), claim.rules)
-    rng = np.random.default_rng(0)
-    for sizes, _ in itertools.product((_SIZES, dict.fromkeys(Axis, 3)), range(4)):
+def written(value: Any) -> str:
+    """Numbers as a list of fractions."""
+    value = np.asarray(value)
+    if value.ndim:
+        return "[" + ", ".join(map(written, value)) + "]"
+    return str(sympy.Rational(float(value)))
+
+
+def counterexample(claim: Claim, tolerance: float = 1e-9, count: int = 4) -> Counterexample | None:
+    """A point at which the sides differ, of small integers and halves or else of sixteenths; None when none was found."""
+    for left, right, sizes, drawn in itertools.chain(points(claim, count), points(claim, 1, generic=True)):
         with np.errstate(all="ignore"):
-            left, right, drawn = claim.sides(sizes, FLOATS, _integers(rng))
             gap = np.abs(left - right) > tolerance * (1 + np.abs(left) + np.abs(right))
+        gap |= np.isfinite(left) != np.isfinite(right)
         if not gap.any():
             continue
         entry = tuple(int(i) for i in np.argwhere(gap)[0])
@@ -159,10 +208,11 @@ def counterexample(claim: Claim, tolerance: float = 1e-9) -> Counterexample | No
 
 def confirm(claim: Claim, found: Counterexample) -> bool:
     """Whether the sides differ at a counterexample in exact arithmetic too."""
+    claim = _concrete(claim)
 
     def draw(shape: tuple[int, ...], atom: Any) -> Any:
         half = 2 if isinstance(atom, Symmetric) else 1  # a symmetric array is added to its transpose
-        exactly = np.frompyfunc(lambda v: sympy.Rational(int(v), half), 1, 1)
+        exactly = np.frompyfunc(lambda v: sympy.Rational(float(v)) / half, 1, 1)
         return EXACT.array(exactly(found.point[str(label_of(atom))]))
 
     left, right, _ = claim.sides(found.sizes, EXACT, draw)

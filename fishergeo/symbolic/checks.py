@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 import sympy
-from sympy import Symbol
 
 from ..axes import Axis
+from ..errors import InputError
 from ..levels import Level
 from ..standardize import root
 from .arrays import EXACT, FLOATS, Numbers
-from .certainty import Certificate, Claim, label_of, refuse
-from .exact import differs
+from .certainty import Certificate, Claim, refuse
+from .exact import differs, equal
 from .extension import Extension
-from .rules import vanishes
-from .sums import axis_of, is_index
+from .rules import label_of, vanishes
+from .wellformed import axes_of
 
 PRIME = 2**61 - 1
 
@@ -39,15 +39,26 @@ class _Sized:
     """A check at stated sizes."""
 
     samples: int = 3
-    inputs: int = 3
-    units: int = 3
+    inputs: int = 4
+    units: int = 5
+    positions: int = 11
+
+    def __post_init__(self) -> None:
+        sizes = list(self.sizes.values())
+        if min(sizes) < 3 or len(set(sizes)) < len(sizes):  # what two equal sizes, or a size of 1 or 2, make true
+            raise InputError(f"{type(self).__name__} got the sizes {sizes}: give different numbers, 3 or more")
 
     @property
     def sizes(self) -> dict[Axis, int]:
-        return {Axis.SAMPLE: self.samples, Axis.INPUT: self.inputs, Axis.UNIT: self.units, Axis.POSITION: self.samples}
+        return {
+            Axis.SAMPLE: self.samples,
+            Axis.INPUT: self.inputs,
+            Axis.UNIT: self.units,
+            Axis.POSITION: self.positions,
+        }
 
     def _detail(self, claim: Claim) -> str:
-        used = {axis_of(i) for side in claim.plain for i in side.atoms(Symbol) if is_index(i)}
+        used = set().union(*(axes_of(side) for side in (*claim.plain, *(r.right for r in claim.definitions))))
         return ", ".join(f"{axis.value.upper()} = {self.sizes[axis]}" for axis in Axis if axis in used)
 
 
@@ -56,6 +67,7 @@ class StatedSize(_Sized):
     """Level 2: an identity for all values of the entries; a root is a symbol whose square is known."""
 
     def __call__(self, claim: Claim) -> Certificate:
+        _check_algebraic(claim)
         entries = extras = 0
 
         def drawn(shape: tuple[int, ...], atom: Any) -> Any:
@@ -78,6 +90,12 @@ class StatedSize(_Sized):
         return Certificate(Level.IDENTITY, self._detail(claim))
 
 
+def _check_algebraic(claim: Claim) -> None:
+    functions = {f for side in (claim.expanded.left, claim.expanded.right) for f in side.atoms(sympy.Function)}
+    if named := sorted({str(f.func) for f in functions if not isinstance(f, sympy.KroneckerDelta)}):
+        raise refuse(claim, f"this check knows sums, products and roots, not {', '.join(named)}")
+
+
 def _filled(shape: tuple[int, ...], items: Iterator[Any]) -> Any:
     array = np.empty(shape, object)
     for place in np.ndindex(shape):
@@ -93,6 +111,7 @@ class ModuloPrime(_Sized):
     seed: int = 0
 
     def __call__(self, claim: Claim) -> Certificate:
+        _check_algebraic(claim)
         rng = np.random.default_rng(self.seed)
         field = sympy.GF(PRIME, symmetric=False)
 
@@ -141,6 +160,8 @@ class _Degree:
     below: int = 0
 
     def __add__(self, other: _Degree) -> _Degree:
+        if not isinstance(other, _Degree):  # an array adds to each of its entries
+            return NotImplemented
         return _Degree(max(self.above + other.below, other.above + self.below), self.below + other.below)
 
     __sub__ = __add__
@@ -149,6 +170,8 @@ class _Degree:
         return self
 
     def __mul__(self, other: _Degree) -> _Degree:
+        if not isinstance(other, _Degree):
+            return NotImplemented
         return _Degree(self.above + other.above, self.below + other.below)
 
     def __truediv__(self, other: _Degree) -> _Degree:
@@ -191,6 +214,8 @@ class RationalPoints(_Sized):
             left, right, _drawn = claim.sides(self.sizes, Numbers(object, EXACT.number, root), draw)
             if any(differs(a, b) for a, b in zip(np.ravel(left), np.ravel(right))):
                 raise refuse(claim, f"the sides differ exactly at {self._detail(claim)}")
+            if not all(equal(a, b) for a, b in zip(np.ravel(left), np.ravel(right))):
+                raise refuse(claim, f"the sides were not shown to be equal at {self._detail(claim)}")
         return Certificate(Level.EXACT, f"{self.points} points, {self._detail(claim)}")
 
 
@@ -202,6 +227,11 @@ class FloatingPoint(_Sized):
     points: int = 4
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.tolerance <= 1e-9:
+            raise InputError(f"FloatingPoint got tolerance={self.tolerance!r}: give a number from 0 to 1e-9")
+
     def __call__(self, claim: Claim) -> Certificate:
         rng = np.random.default_rng(self.seed)
 
@@ -209,8 +239,9 @@ class FloatingPoint(_Sized):
             return rng.uniform(0.5, 2, shape) if label_of(atom).is_positive else rng.normal(size=shape)
 
         for _ in range(self.points):
-            left, right, _drawn = claim.sides(self.sizes, FLOATS, draw)
-            if np.any(np.abs(left - right) > self.tolerance * (np.abs(left).max() + np.abs(right).max())):
+            with np.errstate(all="ignore"):
+                left, right, _drawn = claim.sides(self.sizes, FLOATS, draw)
+            if not np.all(np.abs(left - right) <= self.tolerance * (np.abs(left).max() + np.abs(right).max())):
                 raise refuse(claim, f"the sides differ by more than {self.tolerance:g}")
         return Certificate(Level.NUMERIC, f"tolerance {self.tolerance:g}, {self._detail(claim)}")
 

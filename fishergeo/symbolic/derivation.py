@@ -13,35 +13,57 @@ import sympy
 from sympy import Expr
 
 from ..levels import Level
-from .certainty import Certificate, Claim, FalseStep, confirm, counterexample
+from .certainty import Certificate, Claim, FalseStep, confirm, counterexample, refuse
 from .checks import AllSizes, Check
+from .expectation import Expectation
 from .latex import latex
 from .layout import broken
-from .rules import Rule
+from .rules import Partial, Rule, label_of, relevant
+from .wellformed import (
+    check_definition,
+    check_divisors,
+    check_expression,
+    check_late,
+    check_names,
+    check_sign,
+    positive,
+)
 
 __all__ = ["Derivation", "FalseStep", "Justification", "Step"]
 
 
 @dataclass(frozen=True)
 class Justification:
-    """Why an equation holds, in words."""
+    """Why an equation holds, in words: one of the list below.
+
+    ``level`` is the most that it can establish; ``mentions`` are kinds of expressions of which one must occur in the
+    equation or in those that it rests on; ``shown`` says that only `Derivation.show` and `refute` may give it.
+    """
 
     text: str
+    level: Level = Level.PROVED
+    mentions: tuple[type, ...] = ()
+    shown: bool = False
 
 
-definition = Justification("definition")
+definition = Justification("definition", shown=True)
 algebra = Justification("algebra")
 substitution = Justification("substitution")
-chain_rule = Justification("chain rule")
-differentiation = Justification("differentiation")
-linearity_of_the_mean = Justification("linearity of the mean")
+chain_rule = Justification("chain rule", mentions=(Partial,))
+differentiation = Justification("differentiation", mentions=(Partial,))
+linearity_of_the_mean = Justification("linearity of the mean", mentions=(sympy.Sum,))
 projector_identity = Justification("projector identity")
-exact_expectation = Justification("expectation taken exactly")
+exact_expectation = Justification("expectation taken exactly", mentions=(Expectation, sympy.Sum))
 run_of_the_definition = Justification("the definition, run in index notation")
 invariance = Justification("invariance")
-counterexample_found = Justification("exact counterexample")
-exact_arithmetic = Justification("exact arithmetic on one model")
-comparison = Justification("comparison with the operator that computes with numbers")
+counterexample_found = Justification("exact counterexample", Level.EXACT, shown=True)
+exact_arithmetic = Justification("exact arithmetic on one model", Level.EXACT, shown=True)
+comparison = Justification("comparison with the operator that computes with numbers", Level.NUMERIC, shown=True)
+
+
+def justifications() -> tuple[Justification, ...]:
+    """The list: every justification that this module names."""
+    return tuple(value for value in globals().values() if isinstance(value, Justification))
 
 
 @dataclass(frozen=True)
@@ -66,7 +88,10 @@ class Step:
 
     def latex(self) -> str:
         """The equation as a display, broken over lines where it is long."""
-        return broken(latex(self.left), latex(self.right), ":=" if self.because is definition else "=")
+        if self.because is not definition:
+            return broken(latex(self.left), latex(self.right))
+        assumed = " > 0" if self.left.is_positive and not positive(self.right) else ""
+        return broken(latex(self.left), latex(self.right) + assumed, ":=")
 
 
 @dataclass(frozen=True)
@@ -124,6 +149,7 @@ class Derivation:
     items: list[Any] = field(default_factory=list)
     definitions: list[Rule] = field(default_factory=list)
     _since: int = 0
+    _names: dict[Any, Any] = field(default_factory=dict)  # of quantities, since the last restart
 
     @property
     def steps(self) -> list[Step]:
@@ -142,22 +168,33 @@ class Derivation:
         self.items.append(Text(title, heading=True))
 
     def define(self, left: Expr, right: Expr) -> Step:
-        """Introduce a new symbol ``left`` for ``right``; raises `FalseStep` if the symbol already means something."""
-        step = Step(self._label(), left, right, definition)
-        base = getattr(left, "base", left)
-        earlier = [rule.left for rule in self.definitions]
-        if any(getattr(known, "base", known) == base for known in earlier):
+        """Introduce a new symbol ``left`` for ``right``; raises `FalseStep` if that does not say what it is.
+
+        A symbol that is declared positive where ``right`` may be 0 is assumed not to be, and the assumption is printed.
+        """
+        rule = Rule(sympy.sympify(left), sympy.sympify(right))
+        if any(label_of(known.left) == label_of(rule.left) for known in self.definitions):
             raise FalseStep(f"{left} is already defined")
-        if any(base in (atom, getattr(atom, "base", None)) for atom in sympy.sympify(right).atoms(type(left))):
-            raise FalseStep(f"the definition of {left} mentions {left} itself")
-        self.definitions.append(step.rule)
+        self._check_form(rule.left, rule.right)
+        check_definition(rule, self.definitions)
+        check_late(rule, self.definitions, [(step.left, step.right) for step in self.steps if step.certificate])
+        check_sign(rule, self.definitions)
+        step = Step(self._label(), rule.left, rule.right, definition)
+        self.definitions.append(rule)
         self.items.append(step)
         return step
 
     def restart(self) -> None:
         """Forget all definitions: symbols may be given new meanings, and earlier steps can no longer be used."""
         self.definitions.clear()
+        self._names.clear()
         self._since = len(self.items)
+
+    def _check_form(self, *sides: Expr) -> None:
+        for side in sides:
+            check_expression(side, self.definitions)
+            check_divisors(side)
+        check_names(sides, self._names)
 
     def step(
         self,
@@ -169,7 +206,8 @@ class Derivation:
     ) -> Step:
         """Add the equation left = right; it rests on the equations ``using`` and on the definitions of its symbols.
 
-        Raises `FalseStep` with both sides and a counterexample if the check (default: a proof for all sizes) fails.
+        Raises `FalseStep` with both sides and a counterexample if the check (default: a proof for all sizes) fails, and
+        also where it passes but the sides differ in numbers.
         """
         certified = self.check(left, right, because, using, check)
         self.items.append(certified)
@@ -178,6 +216,7 @@ class Derivation:
     def refute(self, left: Expr, right: Expr, because: Justification) -> Display:
         """Write left ≠ right with a point where the sides differ; raises `FalseStep` when no such point is found."""
         claim = Claim(sympy.sympify(left), sympy.sympify(right), (), tuple(self.definitions))
+        self._check_form(claim.left, claim.right)
         found = counterexample(claim)
         if found is None or not confirm(claim, found):
             raise FalseStep(f"no counterexample was found to {left} = {right}")
@@ -201,13 +240,38 @@ class Derivation:
                 raise FalseStep(f"equation {step.label} is not one of this derivation: derive it here first")
         rules = tuple(step.rule for step in used)
         claim = Claim(sympy.sympify(left), sympy.sympify(right), rules, tuple(self.definitions))
+        self._check_form(claim.left, claim.right)
+        meaning = relevant(sympy.Tuple(claim.left, claim.right), self.definitions)
+        involved = itertools.chain.from_iterable((rule.left, rule.right) for rule in (*rules, *meaning))
+        self._check_reason(because, [claim.left, claim.right, *involved])
         certificate = (check or AllSizes())(claim)
-        return Step(self._label(), claim.left, claim.right, because, used, certificate)
+        if counterexample(claim, count=0) is not None:  # a proof that numbers contradict proves nothing
+            raise refuse(claim, "")
+        certificates = [certificate, *(step.certificate for step in used if step.certificate)]
+        weakest = max(certificates, key=lambda c: c.level)
+        return Step(self._label(), claim.left, claim.right, because, used, weakest)
+
+    @staticmethod
+    def _check_reason(because: Justification, involved: Iterable[Expr]) -> None:
+        if because not in justifications():
+            raise FalseStep(f"{because.text!r} is not one of the justifications that there are")
+        if because.shown:
+            raise FalseStep(f"{because.text!r} is no reason for a step: it is checked elsewhere, and shown")
+        if because.mentions and not any(e.has(*because.mentions) for e in involved):
+            kinds = " or ".join(kind.__name__ for kind in because.mentions)
+            raise FalseStep(f"{because.text!r} is given for a step in which there is no {kinds}")
 
     def show(self, formula: Any, because: Justification, certificate: Certificate | None = None) -> Display:
-        """Display a formula that was checked elsewhere: an object with ``.latex()``, or its LaTeX."""
+        """Display a formula that was checked elsewhere: an object with ``.latex()``, or its LaTeX.
+
+        The level is that of ``certificate``, or the object's own.  Raises `FalseStep` for a level that is missing, or
+        more than ``because`` can establish.
+        """
         shown = formula if isinstance(formula, str) else formula.latex()
-        self.items.append(Display(self._label(), shown, because, certificate))
+        known = certificate or (Certificate(formula.level) if hasattr(formula, "level") else None)
+        if known is None or known.level < because.level:
+            raise FalseStep(f"{because.text!r} does not establish that a formula is {known or 'true'}")
+        self.items.append(Display(self._label(), shown, because, known))
         return self.items[-1]
 
     def insert(self, tex: str, markup: str) -> None:

@@ -30,6 +30,14 @@ def differs(a: Any, b: Any) -> bool:
     return all(map(_is_root, sympy.Add.make_args(difference))) or _apart(difference, sympy.Integer(0))
 
 
+def equal(a: Any, b: Any) -> bool:
+    """Whether two real numbers are equal; True is a proof, False says only that it was not shown."""
+    difference = sympy.expand(sympy.sympify(a) - sympy.sympify(b))
+    if difference.has(sympy.nan, sympy.zoo, sympy.oo):
+        return False
+    return difference == 0 or sympy.radsimp(sympy.simplify(difference)) == 0
+
+
 def _apart(a: Any, b: Any) -> bool:
     """Whether intervals around two numbers have no point in common."""
     from mpmath import iv

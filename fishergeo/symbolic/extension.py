@@ -102,6 +102,8 @@ class Element:
         return Element(self.owner, top, left)
 
     def __add__(self, other: Element) -> Element:
+        if not isinstance(other, Element):  # an array adds to each of its entries
+            return NotImplemented
         mine, yours = dict(self.below), dict(other.below)
         both = {k: max(mine.get(k, 0), yours.get(k, 0)) for k in sorted({*mine, *yours})}
         top = self.owner.ring.zero
@@ -121,6 +123,8 @@ class Element:
         return self + -other
 
     def __mul__(self, other: Element) -> Element:
+        if not isinstance(other, Element):
+            return NotImplemented
         below = dict(self.below)
         for k, power in other.below:
             below[k] = below.get(k, 0) + power

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import sympy
 from sympy import Expr, Indexed, Mul, Sum, Symbol
+from sympy.core.function import AppliedUndef
 
 from .. import special
-from .sums import Deferred, axis_of, canonical, fresh, is_index, normal, rename, resum, terms
+from .sums import INDEX, Deferred, axis_of, canonical, fresh, is_index, normal, rename, resum, terms
 
 _ROUNDS = 25
 
@@ -80,6 +82,8 @@ class Rule:
         for inner in itertools.combinations([limit[0] for limit in expr.limits], len(self.left.limits)):
             factors = Mul.make_args(expr.function)
             within = [f for f in factors if any(index in f.free_symbols for index in inner)]
+            if _alike(Mul(*within)) != _alike(self.left.function):
+                continue
             found = self._assignment(self.left, resum(Mul(*within), inner))
             if found is not None:
                 rest = Mul(rename(self.right, found), *(f for f in factors if f not in within))
@@ -88,6 +92,8 @@ class Rule:
 
     def _assignment(self, pattern: Expr, expr: Expr) -> Mapping[Expr, Expr] | None:
         """The indices of ``expr`` that ``pattern``'s free indices stand for."""
+        if _alike(pattern) != _alike(expr):
+            return None
         free = [s for s in expr.free_symbols if is_index(s)]
         choices = [[s for s in free if axis_of(s) is axis_of(index)] for index in self.indices]
         for choice in itertools.product(*choices):
@@ -95,6 +101,13 @@ class Rule:
             if rename(pattern, names) == expr:
                 return names
         return None
+
+
+@lru_cache(maxsize=1 << 14)
+def _alike(expr: Expr) -> Expr:
+    """The expression with one index for each axis: expressions that differ in the names of indices have the same one."""
+    body = expr.function if isinstance(expr, Sum) else expr
+    return body.xreplace({symbol: INDEX[axis_of(symbol)] for symbol in body.atoms(Symbol) if is_index(symbol)})
 
 
 class At(Deferred):
@@ -111,16 +124,43 @@ def rewrite(expr: Expr, rules: Sequence[Rule]) -> Expr:
     for _ in range(_ROUNDS):
         before = expr
         for rule in rules:
-            expr = canonical(rule(expr))
+            if (after := rule(expr)) != expr:
+                expr = canonical(after)
         if expr == before:
             return expr
     raise RecursionError(f"the rules {[str(rule.left) for rule in rules]} rewrite in circles")
 
 
+def label_of(atom: Expr) -> Expr:
+    """What a quantity is called, without its indices."""
+    return atom.base.label if isinstance(atom, Indexed) else atom
+
+
+@lru_cache(maxsize=4096)
+def labels(expr: Expr) -> frozenset[Expr]:
+    """The names of all quantities in an expression."""
+    return frozenset(map(label_of, expr.atoms(Symbol, Indexed, AppliedUndef)))
+
+
+def relevant(expr: Expr, definitions: Sequence[Rule]) -> tuple[Rule, ...]:
+    """The definitions that an expression rests on, in order."""
+    defined = {label_of(rule.left): rule for rule in definitions}
+    reached, new = set[Expr](), labels(expr) & defined.keys()
+    while new:
+        reached |= new
+        new = frozenset().union(*(labels(defined[label].right) for label in new)) & defined.keys() - reached
+    return tuple(rule for rule in definitions if label_of(rule.left) in reached)
+
+
+@lru_cache(maxsize=4096)
+def _carried_out(expr: Deferred, definitions: tuple[Rule, ...]) -> Expr:
+    return expr.carry_out(definitions)
+
+
 def carry_out(expr: Expr, definitions: Sequence[Rule] = ()) -> Expr:
     """Carry out every `Deferred` operation in the expression."""
     if isinstance(expr, Deferred):
-        return expr.carry_out(definitions)
+        return _carried_out(expr, relevant(expr, definitions))
     return expr.func(*(carry_out(part, definitions) for part in expr.args)) if expr.has(Deferred) else expr
 
 
