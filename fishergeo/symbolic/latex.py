@@ -16,7 +16,7 @@ from .sums import INDEX, PERMUTATION, Deferred, I, axis_of, common_factor, terms
 
 _ACCENTS = {"hat": r"\hat", "bar": r"\bar", "dot": r"\dot", "tilde": r"\tilde"}
 _ROW, _COLUMN = INDEX[Axis.UNIT], sympy.Symbol("d'", integer=True)
-_NAMES = {"eta": r"\eta''"}  # of an indexed symbol
+_NAMES = {"eta": r"\eta''", **{f"kappa{k}": rf"\kappa^{{({k})}}" for k in range(3)}}  # of an indexed symbol
 
 
 def symbol_name(name: str, bold: bool = False) -> str:
