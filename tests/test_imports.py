@@ -27,6 +27,7 @@ LAYERS = (
     "links params",
     "model running datasets",
     "symbolic",
+    "closed_forms",
     "information",
     "bridges",
     "invariance",
