@@ -132,6 +132,8 @@ class Evaluator:
             return self._function(sympy.exp, array), own
         array, own = self._value(base)
         if not exponent.is_Integer:
+            if exponent.is_Rational and self.numbers is FLOATS and base.is_positive:
+                return array ** float(exponent), own
             if not (2 * exponent).is_Integer:
                 raise InputError(f"the power {base}**({exponent}) is neither whole nor a square root")
             array, exponent = self.numbers.sqrt(array), 2 * exponent

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import sympy
@@ -57,7 +58,7 @@ def merged(factors: Iterable[Expr], bound: Iterable[Symbol] = ()) -> list[Expr]:
     rest = [factor for factor in factors if not is_group_delta(factor)]
     bound, closed = set(bound), []
     for members, parts in _classes(deltas):
-        only = {e for e in members if not any(f.xreplace({GROUP(e, parts): sympy.S.Zero}).has(e) for f in rest)}
+        only = {e for e in members if not any(_holds(f, e, GROUP(e, parts)) for f in rest)}
         first, *others = sorted(members, key=lambda e: (bool(e.free_symbols & bound), e in only, str(e)))
         names = {GROUP(other, parts): GROUP(first, parts) for other in others}
         rest = [factor.xreplace(names) for factor in rest]
@@ -66,6 +67,12 @@ def merged(factors: Iterable[Expr], bound: Iterable[Symbol] = ()) -> list[Expr]:
             pairs = list(itertools.combinations(sorted(members, key=str), 2))
         closed += [KroneckerDelta(GROUP(a, parts), GROUP(b, parts)) for a, b in pairs]
     return [part for factor in rest for part in Mul.make_args(factor)] + closed
+
+
+@lru_cache(maxsize=1 << 14)
+def _holds(factor: Expr, index: Expr, group: Expr) -> bool:
+    """Whether a factor depends on an index otherwise than through its group."""
+    return factor.has(index) and factor.xreplace({group: sympy.S.Zero}).has(index)
 
 
 def _classes(deltas: Iterable[Expr]) -> list[tuple[set[Expr], Any]]:

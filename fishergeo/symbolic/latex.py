@@ -291,12 +291,16 @@ def _bare(printer: Any, factors: list[Any]) -> str:
     return " ".join(re.sub(r"_\{[^}]*\}$", "", printer.doprint(f)) for f in factors)
 
 
-def matrix_form(row: str, column: str, sides: tuple[Any, Any], family_curvature: Any, dispersion: Any) -> str:
+def matrix_form(
+    row: str, column: str, sides: tuple[Any, Any], family_curvature: Any, dispersion: Any, bent: bool = False
+) -> str:
     """F̄_ij in matrix form: E[η''_ij χ_i χ_jᵀ]/φ, or E[(Mᵀη''M)_ij ξ_i ξ_jᵀ]/φ where units are normalized together.
 
-    Each side is ∂z_nh/∂parameter_i = M_hi ξ_i; one that does not factor is written as the matrix J_i = ∂z/∂w_i.
+    Each side is ∂z_nh/∂parameter_i = M_hi ξ_i; one that does not factor is written as the matrix J_i = ∂z/∂w_i.  Under a
+    link (``bent``) the curvature is called ω.
     """
-    kernel, mark, vectors, lines = r"\eta''", "_{i j}", [], []
+    middle = r"\omega" if bent else r"\eta''"
+    kernel, mark, vectors, lines = middle, "_{i j}", [], []
     whole = any(not side.separate and side.own == 1 for side in sides)
     for part, side, unit, transpose in zip((row, column), sides, "ij", (True, False), strict=True):
         symbol, entry = "", _gain_or_one(part, unit)
@@ -314,11 +318,11 @@ def matrix_form(row: str, column: str, sides: tuple[Any, Any], family_curvature:
         if symbol:
             kernel = rf"{symbol}^{{\top}} {kernel}" if transpose else rf"{kernel} {symbol}"
         vectors.append(entry)
-    kernel = kernel if whole else (kernel if kernel == r"\eta''" else rf"\left({kernel}\right)") + mark
+    kernel = kernel if whole else (kernel if kernel == middle else rf"\left({kernel}\right)") + mark
     inside = r" \, ".join(part for part in (kernel, *vectors) if part)
     scale = "" if dispersion == 1 else rf"\frac{{1}}{{{latex(dispersion)}}}\,"
     if family_curvature is not None:
-        lines.append(rf"\eta''_{{h k}} &= {VectorPrinter().doprint(family_curvature)}")
+        lines.append(rf"{middle}_{{h k}} &= {VectorPrinter().doprint(family_curvature)}")
     head = rf"{block_name(row, column)} &= {scale}\mathrm{{E}}\left[{inside}\right]"
     return r"\begin{aligned}" + r" \\ ".join([head, *dict.fromkeys(lines)]) + r"\end{aligned}"
 
