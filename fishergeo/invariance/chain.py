@@ -2,24 +2,33 @@
 
 The definitions are run on generic arrays before and after the transformation.  Where the later array is α times the
 earlier one plus β, with β constant along some axis, both may be replaced by generic arrays, αa + β with any a and β: what
-is then proved holds for these.  It is S(αA + β) = S(A), for the array at hand.
+is then proved holds for these.  It is S(αA + β) = S(A), for the array at hand.  So may every σ: by a positive number ρ
+for each cell before and |α|ρ after, or by any ϱ where the transformation changes σ in some other way.
 """
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import sympy
 
 from ..axes import Axis, Site
+from ..cells import Cells
+from ..frozen import Frozen
 from ..normalizers import Normalized, Normalizer, Stage
+from ..spectral import Spectral
+from ..standardize import Scale, Standardize
+from ..symbolic.groups import GROUP
 from ..symbolic.indexed import IndexArray, generic, generic_state, generic_value
-from ..symbolic.sums import INDEX, canonical, is_index, is_zero, normal
+from ..symbolic.known import Known, Mean
+from ..symbolic.sums import INDEX, canonical, is_index, is_zero, terms
 from ..transformations import State, Transformation
-from .any_sigma import AnySigma, with_any_sigma
 from .numbers import with_positions
+from .relation import as_seen, constant, relation
+
+_LETTERS = ("rho", "theta", "phi", "kappa")  # each has a variant form, for the σ after the transformation
 
 
 def parameter_values(transformation: Transformation, signed: bool = False, positions: bool = False) -> list[Any]:
@@ -72,89 +81,172 @@ class Run:
         return in_order(array, self.moved.order)
 
 
+@dataclass(frozen=True)
+class Scaled:
+    """A stage that divides, at its ``place`` among all: its c become ``ratio`` c + ``rest``; σ before and after."""
+
+    place: int
+    stage: Stage
+    site: Site
+    ratio: Any
+    rest: Any
+    sigma: IndexArray
+    moved: IndexArray
+
+
 class Chain:
     """All quantities of a run, in order.
 
-    ``signed`` leaves out δ > 0; the stages ``any_sigma`` divide by any ρ > 0 before and any ϱ > 0 after; with
-    ``abstract`` an array that changes affinely gives way to a generic one.
+    ``signed`` leaves out δ > 0; with ``abstract`` an array that changes affinely gives way to a generic one, and every σ
+    to a symbol.
     """
 
     def __init__(
-        self,
-        normalizer: Normalizer,
-        transformation: Transformation,
-        *,
-        abstract: bool,
-        signed: bool = False,
-        any_sigma: tuple[int, ...] = (),
+        self, normalizer: Normalizer, transformation: Transformation, *, abstract: bool = True, signed: bool = False
     ) -> None:
         self.positions, self.abstract = with_positions(normalizer, transformation), abstract
         self.links: list[Link] = []
+        self.scaled: list[Scaled] = []
+        self.done = 0
         start, values = generic_state(self.positions), parameter_values(transformation, signed, self.positions)
         moved = transformation.act(start, values)
         self.order = moved.order
         parameters = zip(transformation.parameters, values, strict=True)
         self.factors = [value.expr for parameter, value in parameters if parameter.positive]
-        ours, theirs = (with_any_sigma(normalizer, any_sigma, variant) for variant in ("", "var"))
-        x, x_moved = self._site(Site.INPUTS, ours.inputs, theirs.inputs, start.X, moved.X)
-        w, w_moved = self._site(Site.WEIGHT, ours.weight, theirs.weight, start.W, moved.W)
+        x, x_moved = self._site(Site.INPUTS, normalizer.inputs, start.X, moved.X)
+        w, w_moved = self._site(Site.WEIGHT, normalizer.weight, start.W, moved.W)
         a, a_moved = (X @ W.swapaxes(-1, -2) for X, W in ((x, w), (x_moved, w_moved)))
         if moved.shift is not None:
             a_moved = a_moved + moved.shift
-        self.before, self.after = self._site(Site.SUMMED, ours.summed, theirs.summed, a, a_moved)
+        self.before, self.after = self._site(Site.SUMMED, normalizer.summed, a, a_moved)
 
     def _site(
-        self, site: Site, ours: tuple[Stage, ...], theirs: tuple[Stage, ...], before: IndexArray, after: IndexArray
+        self, site: Site, stages: tuple[Stage, ...], before: IndexArray, after: IndexArray
     ) -> tuple[IndexArray, IndexArray]:
         layout = site.layout(2 + self.positions)
         letter, indices = site.value, " ".join(axis.value for axis in layout)
         self._link(rf"{letter}_{{{indices}}}", before, after)
-        for stage, other in zip(ours, theirs, strict=True):
-            before, after = self._generic(site, before, after)
-            done: Any = stage(before, layout)
-            moved: Any = other(after, layout)
-            if done.mean is not None and not done.frozen:
-                self._link(rf"\mu({letter})", done.mean, moved.mean)
-            if done.sigma is not None and not done.frozen:
-                self._link(rf"\sigma({letter})", done.sigma, moved.sigma)
-            if isinstance(stage, AnySigma):
-                self.factors.append(done.sigma.expr / moved.sigma.expr)
-            before, after = done.value, moved.value
+        cells = [Standardize(axis, scale=Scale.NONE) for axis in layout]
+        last: Stage | None = None
+        for stage in stages:
+            before, after = self._generic(site, cells, last, before, after)
+            before, after = self._stage(site, stage, before, after)
             self._link(rf"\hat{{{letter}}}_{{{indices}}}", before, after)
-        return self._generic(site, before, after) if site is not Site.SUMMED else (before, after)
+            last = stage
+            if isinstance(stage, Standardize):
+                cells.append(stage)
+        return self._generic(site, cells, last, before, after) if site is not Site.SUMMED else (before, after)
 
     def _link(self, name: str, before: IndexArray, after: IndexArray) -> None:
         self.links.append(Link(name, before, in_order(before, self.order), after))
 
-    def _generic(self, site: Site, before: IndexArray, after: IndexArray) -> tuple[IndexArray, IndexArray]:
+    def _stage(self, site: Site, stage: Stage, before: IndexArray, after: IndexArray) -> tuple[IndexArray, IndexArray]:
+        """One stage, on both arrays."""
+        layout = site.layout(2 + self.positions)
+        self.done += 1
+        if isinstance(stage, Frozen):
+            return stage(before, layout).value, stage(after, layout).value
+        if stage.center:
+            only = Standardize(stage.over, scale=Scale.NONE, groups=stage.groups, first=stage.first)
+            done, moved = only(before, layout), only(after, layout)
+            assert done.mean is not None and moved.mean is not None
+            self._link(rf"\mu({site.value})", done.mean, moved.mean)
+            c, c_moved = done.value, moved.value
+        else:
+            c, c_moved = before, after
+        if stage.scale is Scale.NONE:
+            return c, c_moved
+        ratio, rest = self.relation(in_order(c, self.order), c_moved)
+        if self.abstract:
+            sigma, sigma_moved = self._sigma(site, stage, before, after, ratio if rest == 0 else None)
+        else:
+            sigma, sigma_moved = (stage(array, layout).sigma for array in (before, after))  # type: ignore[assignment]
+        self.scaled.append(Scaled(self.done - 1, stage, site, ratio, rest, sigma, sigma_moved))
+        self._link(rf"\sigma({site.value})", sigma, sigma_moved)
+        return c / sigma, c_moved / sigma_moved
+
+    def _sigma(
+        self, site: Site, stage: Any, before: IndexArray, after: IndexArray, ratio: Any
+    ) -> tuple[IndexArray, IndexArray]:
+        """A positive symbol with one value for each cell, and what it becomes where c becomes ``ratio`` c."""
+        layout = site.layout(2 + self.positions)
+        letter, cell = _LETTERS[len(self.scaled) % len(_LETTERS)] + "prime" * (len(self.scaled) // len(_LETTERS)), []
+        grouped = dict(stage.groups)
+        indices = tuple(
+            index if axis not in stage.over or axis in grouped else None
+            for axis, index in zip(layout, before.indices, strict=True)
+        )
+        for axis, index in zip(layout, indices, strict=True):
+            if index is not None:
+                cell.append(GROUP(index, grouped[axis]) if axis in grouped else index)
+
+        def symbol(name: str) -> IndexArray:
+            base = sympy.IndexedBase(name, positive=True)[cell] if cell else sympy.Symbol(name, positive=True)
+            return IndexArray(base, indices)
+
+        mixes = self.order is not None and Axis.UNIT in (grouped if stage.first is None else stage.over)
+        if ratio is not None and not mixes and constant(ratio, cell) and (not stage.has_eps or ratio**2 == 1):
+            sigma = symbol(letter)
+            return sigma, in_order(sigma, self.order) * IndexArray(sympy.Abs(ratio), (None,) * len(layout))
+        explicit: Any = (stage(array, layout).sigma for array in (before, after))
+        done, moved = explicit
+        if not done.expr.has(sympy.Indexed) and not moved.expr.has(sympy.Indexed):
+            return done, moved
+        factor, rest = self.relation(in_order(done, self.order), moved)
+        sigma = symbol(letter)
+        if rest == 0:
+            return sigma, in_order(sigma, self.order) * IndexArray(factor, (None,) * len(layout))
+        changed = symbol("var" + letter)
+        self.factors.append(sigma.expr / changed.expr)
+        return sigma, changed
+
+    def _generic(
+        self, site: Site, cells: Iterable[Standardize], last: Stage | None, before: IndexArray, after: IndexArray
+    ) -> tuple[IndexArray, IndexArray]:
         """Generic arrays that are related in the same way, where the relation is affine."""
         if not self.abstract or isinstance(before.expr, sympy.Indexed):
             return before, after
-        expected = in_order(before, self.order)
-        ratio, rest = self.relation(expected, after)
-        array = generic(site.value, site, positions=self.positions)
-        free = [index for index in array.indices if index in rest.free_symbols]
-        if len(free) == len(array.indices) or any(is_index(s) and s not in free for s in rest.free_symbols):
+        ratio, rest = self.relation(in_order(before, self.order), after)
+        plain = generic(site.value, site, positions=self.positions)
+        free = [index for index in plain.indices if index in rest.free_symbols]
+        if len(free) == len(plain.indices) or any(is_index(s) and s not in free for s in rest.free_symbols):
             return before, after
+        label = Known(site.value, self._means(site, cells, last, before), real=True)
+        array = IndexArray(sympy.IndexedBase(label)[plain.indices], plain.indices)
         changed = in_order(array, self.order) * IndexArray(ratio, (None,) * len(array.indices))
         if rest != 0:
             base = "beta" + "prime" * sum(link.shift is not None for link in self.links)
-            shift = sympy.IndexedBase(base, real=True)[tuple(free)] if free else sympy.Symbol(base, real=True)
+            places = tuple(as_seen(index, rest) for index in free)
+            shift = sympy.IndexedBase(base, real=True)[places] if free else sympy.Symbol(base, real=True)
             self.links[-1] = replace(self.links[-1], shift=shift)
             changed = changed + IndexArray(shift, tuple(index if index in free else None for index in array.indices))
         return array, changed
 
+    def _means(self, site: Site, cells: Iterable[Standardize], last: Stage | None, array: IndexArray) -> Iterator[Mean]:
+        """The means over ``cells`` that are numbers: Σt̂ = 0, and Σt̂² = K of the ``last`` stage or kept since."""
+        layout = site.layout(2 + self.positions)
+        place = {axis: k - len(layout) for k, axis in enumerate(layout)}
+        few = len(terms(array.expr)) <= 4
+        for stage in dict.fromkeys(cells):
+            axes = tuple(place[axis] for axis in layout if axis in stage.over)
+            groups = {place[axis]: parts for axis, parts in stage.groups if axis in place}
+            cell = Cells.of(array, axes, groups, stage.first)
+            leading = None if stage.first is None else cell.count
+            scaled = stage.scale is not Scale.NONE and not stage.has_eps
+            for power in (1, 2) if scaled else (1,):
+                if power == 2 and stage is last:
+                    value = 1 if stage.scale is Scale.STD else 1 / cell.count
+                elif power == 1 or few:
+                    value = (cell.sum(array if power == 1 else array * array) / cell.count).expr
+                else:
+                    continue
+                if not (isinstance(value, sympy.Expr) and value.has(sympy.Indexed, sympy.Sum)):
+                    parts = tuple(groups.get(axis, 1) for axis in axes)
+                    yield Mean(power, axes, parts, sympy.sympify(value), leading)
+
     def relation(self, expected: IndexArray, after: IndexArray) -> tuple[Any, Any]:
         """α and β of after = α expected + β, α a product of powers of the factors, so that β is simple."""
-        powers = itertools.product(*([factor, 1 / factor, 1] for factor in self.factors))
-        ratios = [sympy.Integer(1), *(sympy.Mul(*choice) for choice in powers if any(part != 1 for part in choice))]
-        found = []
-        for ratio in ratios:
-            rest = normal(after.expr - ratio * expected.expr)
-            if rest == 0:
-                return ratio, rest
-            found.append((ratio, rest))
-        return min(found, key=lambda pair: sympy.count_ops(pair[1]))
+        return relation(expected.expr, after.expr, self.factors)
 
     @property
     def invariant(self) -> bool:

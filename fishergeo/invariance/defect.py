@@ -11,14 +11,13 @@ import sympy
 from sympy import Expr
 
 from ..errors import InputError
-from ..frozen import Frozen
 from ..normalizers import Normalizer
-from ..standardize import Scale, Standardize
+from ..standardize import Standardize
 from ..symbolic.latex import latex
-from ..symbolic.sums import is_zero
 from ..transformations import Transformation
-from .chain import Chain
+from .chain import Chain, Scaled
 from .proof import prove
+from .witness import changes_somewhere
 
 EPSILON = sympy.Symbol("epsilon", positive=True)
 SPREAD = sympy.Symbol("sigma", positive=True)
@@ -26,12 +25,17 @@ SPREAD = sympy.Symbol("sigma", positive=True)
 
 @dataclass(frozen=True)
 class Defect:
-    """``quantity`` becomes factor · quantity: in terms of ε, of δ, and of the spread σ that its cell has without ε."""
+    """``quantity`` becomes factor · quantity: in terms of ε, of δ, and of the spread σ that its cell has without ε.
+
+    Where an earlier σ of another cell changes by no power of δ, the factor has it before and after: ``given`` holds both,
+    as they stand in the factor, with the place of their stage in `Normalizer.stages`.
+    """
 
     normalizer: Normalizer
     transformation: Transformation
     quantity: str
     factor: Expr
+    given: tuple[tuple[int, Expr, Expr], ...] = ()
 
     def latex(self) -> str:
         """The change as one line of mathematics."""
@@ -42,7 +46,11 @@ class Defect:
 
     def __repr__(self) -> str:
         head = f"{self.normalizer.title} / {self.transformation.title} with ε > 0"
-        return f"{head}: {self.quantity} becomes {self.factor} times itself"
+        earlier = "".join(
+            f", where {old} and {new} are σ before and after of {self.normalizer.stages[place][1]!r}"
+            for place, old, new in self.given
+        )
+        return f"{head}: {self.quantity} becomes {self.factor} times itself{earlier}"
 
 
 @lru_cache(maxsize=1024)
@@ -50,7 +58,8 @@ def eps_defect(normalizer: Normalizer, transformation: Transformation, inside: b
     """By what factor ε > 0 (``inside`` the root, or added to σ) misses an invariance that needs ε = 0.
 
     For batch norm and w -> δw it is δ √(σ² + ε)/√(δ²σ² + ε), 1 where ε is rescaled by δ² too.  Only the last stage in
-    which ε breaks the invariance is given one.  Raises `InputError` where the invariance does not need ε = 0.
+    which ε breaks the invariance is given one.  Raises `InputError` where the invariance does not need ε = 0, and where
+    the entries that this stage divides do not change by a factor.
     """
     verdict = prove(normalizer, transformation)
     if "ε = 0" not in verdict.conditions:
@@ -59,31 +68,31 @@ def eps_defect(normalizer: Normalizer, transformation: Transformation, inside: b
             f"eps_defect got {normalizer.name} and {transformation.name}, whose invariance {kept}: give a pair that "
             "holds for ε = 0 only, e.g. fg.batch_norm and fg.weight_matrix_rescaling"
         )
-    place, run = next(found for found in _with_one_eps(normalizer, transformation, inside) if not found[1].invariant)
-    sigma = [link for link in run.links if link.name.startswith(r"\sigma")][place]
-    value = run.links[run.links.index(sigma) + 1]
-    # c' = αc for the centered entries c = σ_ε t̂, and σ'² = α²σ² once ε is taken off
-    ratio, rest = run.relation(value.before * sigma.before, value.after * sigma.after)
-    old, new = (
-        (link.expr**2 - EPSILON if inside else (link.expr - EPSILON) ** 2) for link in (sigma.before, sigma.after)
-    )
-    if rest != 0 or not is_zero(sympy.expand(new) - ratio**2 * sympy.expand(old)):
-        raise ArithmeticError(
-            f"{normalizer.name} / {transformation.name}: the change by ε is no factor; please report it"
+    chain = Chain(normalizer, transformation)
+    scaled = next(_broken_by_eps(normalizer, transformation, chain, inside))
+    if scaled.rest != 0:
+        raise InputError(
+            f"eps_defect got {normalizer.name} and {transformation.name}: the entries that {scaled.stage!r} divides "
+            f"become {scaled.ratio} times themselves plus other terms, so that no factor describes what ε > 0 changes; "
+            "compare the normalizers of both ε on numbers"
         )
-    spreads = SPREAD, sympy.Abs(ratio) * SPREAD
+    spreads = SPREAD, sympy.Abs(scaled.ratio) * SPREAD
     before, after = (sympy.sqrt(s**2 + EPSILON) if inside else s + EPSILON for s in spreads)
-    return Defect(normalizer, transformation, value.name, ratio * before / after)
+    letter, indices = scaled.site.value, " ".join(axis.value for axis in scaled.site.layout(2 + chain.positions))
+    used = scaled.ratio.atoms(sympy.Symbol, sympy.Indexed)
+    given = tuple((s.place, s.sigma.expr, s.moved.expr) for s in chain.scaled if s.moved.expr in used)
+    factor = scaled.ratio * before / after
+    return Defect(normalizer, transformation, rf"\hat{{{letter}}}_{{{indices}}}", factor, given)
 
 
-def _with_one_eps(normalizer: Normalizer, transformation: Transformation, inside: bool) -> Iterator[tuple[int, Chain]]:
-    """Runs with ε in one stage alone, the last first, each with the place of its stage among those that scale."""
-    scaled = [k for k, (_, s) in enumerate(normalizer.stages) if s.scale is not Scale.NONE and not isinstance(s, Frozen)]
-    for place, chosen in reversed(list(enumerate(scaled))):
-        if not isinstance(normalizer.stages[chosen][1], Standardize):
-            continue
+def _broken_by_eps(
+    normalizer: Normalizer, transformation: Transformation, chain: Chain, inside: bool
+) -> Iterator[Scaled]:
+    """The stages in which alone an ε breaks the invariance, the last first."""
+    for scaled in reversed(chain.scaled):
         number = itertools.count()
         with_one = normalizer.map_stages(
-            lambda s, n=number, k=chosen: s.with_eps(EPSILON, inside) if next(n) == k else s  # type: ignore[misc]
+            lambda s, n=number, k=scaled.place: s.with_eps(EPSILON, inside) if next(n) == k else s  # type: ignore[misc]
         )
-        yield place, Chain(with_one, transformation, abstract=True)
+        if isinstance(scaled.stage, Standardize) and changes_somewhere(with_one, transformation):
+            yield scaled

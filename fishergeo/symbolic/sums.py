@@ -17,6 +17,7 @@ from sympy import Expr, Indexed, KroneckerDelta, Mul, Pow, Sum, Symbol
 
 from ..axes import Axis
 from .groups import GROUP, LargestEigenvalue, Leading, absorbed, is_group_delta, merged
+from .known import averaged
 
 SIZE = {axis: Symbol(axis.value.upper(), positive=True, integer=True) for axis in Axis}
 INDEX = {axis: Symbol(axis.value, integer=True) for axis in Axis}  # the free index along each axis
@@ -102,6 +103,7 @@ def resum(expr: Expr, indices: Iterable[Symbol]) -> Expr:
     return expr
 
 
+@lru_cache(maxsize=16384)
 def canonical(expr: Expr) -> Expr:
     """The canonical form of any expression in index notation: every sum in it is summed anew, from the inside out."""
     if isinstance(expr, Sum):
@@ -215,6 +217,8 @@ def _contract(factors: list[Expr], bound: set[Symbol]) -> list[Expr]:
                     bound.add(plain)
                     factors, changed = renamed, True
                     break
+        if not changed and (means := averaged(factors, bound)) is not None:
+            factors, changed = [part for factor in means for part in Mul.make_args(factor)], True
     return factors
 
 
