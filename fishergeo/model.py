@@ -212,6 +212,7 @@ class Linearization:
     Z: Floats
     mean: Floats
     bent: Floats | None = None  # θ where it is not Z
+    given: Hessian | None = None  # what stands for the expected `hessian`
 
     @property
     def natural(self) -> Floats:
@@ -226,6 +227,8 @@ class Linearization:
     @cached_property
     def hessian(self) -> Hessian:
         """φ E[-∂² log p/∂z²] for each case: η''(Z), or (dμ/dz)²/V under another link."""
+        if self.given is not None:
+            return self.given
         curve = self.model.curve
         if curve is None:
             return self.model.family.hessian(self.Z)

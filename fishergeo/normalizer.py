@@ -247,13 +247,22 @@ class Normalized:
             return self.Xhat
         return self.Xhat - self.Xhat.mean(axis=first.axes, keepdims=True)
 
+    def sums(self, dW: Array) -> Array:
+        """dA = X̂ dŴᵀ for changes dŴ (..., H, D) of the normalized weights."""
+        dA = _cases(self._inputs) @ dW.swapaxes(-1, -2)
+        return dA.reshape(*dW.shape[:-2], *self.A.shape) if isinstance(dA, np.ndarray) and self.A.ndim == 3 else dA
+
+    def sums_adjoint(self, dA: Array) -> Array:
+        """The gradient with respect to Ŵ (..., H, D) for a cotangent dA (..., N, [S,] H) of A."""
+        if isinstance(dA, np.ndarray) and self.A.ndim == 3:
+            dA = dA.reshape(*dA.shape[:-3], -1, dA.shape[-1])
+        return dA.swapaxes(-1, -2) @ _cases(self._inputs)
+
     def jvp(self, dW: Array) -> Array:
         """dÂ for a change dW (..., H, D) of the weights."""
         for stage in self.weight:
             dW = stage.tangent(dW)
-        dA = _cases(self._inputs) @ dW.swapaxes(-1, -2)
-        if isinstance(dA, np.ndarray) and self.A.ndim == 3:
-            dA = dA.reshape(*dW.shape[:-2], *self.A.shape)
+        dA = self.sums(dW)
         for stage in self.summed:
             dA = stage.tangent(dA)
         return dA
@@ -262,9 +271,7 @@ class Normalized:
         """The gradient with respect to W (..., H, D) for a cotangent dA (..., N, H) of Â."""
         for stage in reversed(self.summed):
             dA = stage.adjoint(dA)
-        if isinstance(dA, np.ndarray) and self.A.ndim == 3:
-            dA = dA.reshape(*dA.shape[:-3], -1, dA.shape[-1])
-        dW = dA.swapaxes(-1, -2) @ _cases(self._inputs)
+        dW = self.sums_adjoint(dA)
         for stage in reversed(self.weight):
             dW = stage.adjoint(dW)
         return dW

@@ -95,12 +95,12 @@ class OpaquelyDone:
         difference = self._difference(direction)
         return bool(np.abs(step - difference).max() <= 1e-6 * max(np.abs(difference).max(), 1e-300))
 
-    def _difference(self, direction: Any) -> Any:
+    def _difference(self, direction: Any, function: Callable[[Any], Any] | None = None) -> Any:
+        """The derivative along a direction by central differences of fourth order."""
+        function = function or self.function
         size = np.abs(self.t).max() / max(np.abs(direction).max(), 1e-300)
         h = np.finfo(float).eps ** 0.2 * (size or 1.0)
-        near, far = (
-            self.function(self.t + k * h * direction) - self.function(self.t - k * h * direction) for k in (1, 2)
-        )
+        near, far = (function(self.t + k * h * direction) - function(self.t - k * h * direction) for k in (1, 2))
         return (8 * near - far) / (12 * h)
 
     def _one(self, direction: Any) -> Any:
@@ -112,6 +112,14 @@ class OpaquelyDone:
         """dt̂ for a change dt of the input, which may carry leading batch dimensions."""
         rows = np.asarray(dt).reshape(-1, *self.t.shape)
         return np.stack([self._one(row) for row in rows]).reshape(np.shape(dt)) if len(rows) else np.zeros(np.shape(dt))
+
+    def adjoint_tangent(self, g: Array, dt: Array) -> Array:
+        """The change of ``adjoint(g)`` along dt with g held, by differences of the adjoint."""
+        rows = np.asarray(dt).reshape(-1, *self.t.shape)
+        return np.stack([self._turned(g, row) for row in rows]).reshape(np.shape(dt)) if len(rows) else 0 * dt
+
+    def _turned(self, g: Array, row: Any) -> Any:
+        return self._difference(row, lambda t: OpaquelyDone(self.function, t, self.value, self.who).adjoint(g))
 
     @cached_property
     def _jacobian(self) -> Any:

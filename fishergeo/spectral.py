@@ -49,10 +49,8 @@ class Spectral:
         if s[0] == 0:
             raise InputError(f"{who}: all weights are 0, so their largest singular value is 0; use other weights")
         u, v = U[:, 0], Vt[0]
-        if np.iscomplexobj(t):  # u and v to first order in the imaginary part, for the complex step
-            u, v = u + 1j * _turn(U, s, Vt, t.imag), v + 1j * _turn(Vt.T, s, U.T, t.imag.T)
-        sigma = (u @ t @ v).reshape(1, 1)
-        return SpectrallyScaled(t / sigma, sigma, u[:, None], v[None, :], tuple(s[:2]), who)
+        sigma = (u @ t @ v).reshape(1, 1)  # to first order in an imaginary part too, for the complex step
+        return SpectrallyScaled(t / sigma, sigma, u[:, None], v[None, :], tuple(s[:2]), who, (U, s, Vt))
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,7 @@ class SpectrallyScaled:
     v: Array
     largest: tuple[float, ...]  # the two largest singular values
     who: str
+    decomposed: tuple[Array, Array, Array] | None = None  # U, s, Vᵀ of W
     mean: ClassVar[None] = None
     frozen: ClassVar[bool] = False
     axes: ClassVar[tuple[int, int]] = (-2, -1)
@@ -78,6 +77,17 @@ class SpectrallyScaled:
     def adjoint(self, g: Array) -> Array:
         """The gradient with respect to W for a gradient ``g`` (..., H, D) with respect to Ŵ."""
         return (g - self._simple() * (self.value * g).sum(axis=(-2, -1), keepdims=True)) / self.sigma
+
+    def adjoint_tangent(self, g: Array, dt: Array) -> Array:
+        """∇²⟨g, Ŵ⟩ dW for changes dW (..., H, D): the change of ``adjoint(g)`` along dW with g held."""
+        outer, pull = self._simple(), (self.value * g).sum()
+        slope = (outer * dt).sum(axis=(-2, -1), keepdims=True)
+        moved = (dt - self.value * slope) / self.sigma
+        assert self.decomposed is not None
+        du, dv = _turn(*self.decomposed, dt)
+        turned = (du[..., :, None] * self.v + self.u * dv[..., None, :]) * pull
+        pulled = (moved * g).sum(axis=(-2, -1), keepdims=True)
+        return ((outer * pull - g) * (slope / self.sigma) - turned - outer * pulled) / self.sigma
 
     def _simple(self) -> Array:
         """u vᵀ; raises `InputError` where it is not unique to rounding, and for exact numbers."""
@@ -93,17 +103,21 @@ class SpectrallyScaled:
         return self.u * self.v
 
 
-def _turn(U: Any, s: Any, Vt: Any, dW: Any) -> Any:
-    """du for a change dW of U diag(s) Vt."""
-    full = np.zeros(len(U))
-    full[: len(s)] = s
-    moved = U.T @ dW @ Vt[0]
-    other = np.zeros(len(U))
-    other[: len(s)] = (U[:, 0] @ dW @ Vt.T)[: len(s)]
-    numerator, denominator = s[0] * moved + full * other, s[0] ** 2 - full**2
-    numerator[denominator <= 0] = 0
-    denominator[denominator <= 0] = 1  # the pair itself, and one as large, which is refused
-    return U @ (numerator / denominator)
+def _turn(U: Any, s: Any, Vt: Any, dW: Any) -> tuple[Any, Any]:
+    """The changes du (..., H) and dv (..., D) of the first singular vectors of U diag(s) Vᵀ for dW (..., H, D)."""
+    left, right = dW @ Vt[0] @ U, U[:, 0] @ dW @ Vt.T  # u_kᵀ dW v and uᵀ dW v_k for all k
+    return _mixed(left, right, s) @ U.T, _mixed(right, left, s) @ Vt
+
+
+def _mixed(own: Any, other: Any, s: Any) -> Any:
+    """The coefficients (σ own_k + s_k other_k)/(σ² - s_k²) of the other singular vectors; s_k = 0 beyond the last."""
+    size, shared = own.shape[-1], len(s)
+    full = np.zeros(size)
+    full[:shared] = s
+    numerator, denominator = s[0] * own, s[0] ** 2 - full**2
+    numerator[..., :shared] += s * other[..., :shared]
+    fine = denominator > 0  # not for the pair itself, and for one as large, which is refused
+    return np.where(fine, numerator, 0) / np.where(fine, denominator, 1)
 
 
 def _exact(t: Any, who: str) -> Any:

@@ -200,22 +200,50 @@ class Standardized:
         """dt̂ for a change dt of the input.  ``dt`` may carry leading batch dimensions."""
         if self.frozen:
             return dt / self.sigma
-        if self.mean is not None:
-            dt = dt - self.cells.sum(dt) / self.cells.count
+        dc = self._centered(dt)
         if self.sigma is None:
-            return dt
-        along = self.cells.sum(self.value * dt) / self.weight
-        return (dt - self.value * (along * self.ratio)) / self.sigma
+            return dc
+        along = self.cells.sum(self.value * dc) / self.weight
+        return (dc - self.value * (along * self.ratio)) / self.sigma
 
     def adjoint(self, g: Array) -> Array:
         """The gradient with respect to the input for a gradient ``g`` with respect to t̂: `tangent` where all count."""
-        share = self.cells.share
-        if share is None:
+        if self.cells.share is None:
             return self.tangent(g)
         if self.sigma is not None:
-            along = self.cells.total(self.value * g) / self.weight
-            g = (g - self.value * share * (along * self.ratio)) / self.sigma
-        return g if self.mean is None else g - share * self.cells.total(g) / self.cells.count
+            g = (g - self.value * self.cells.share * self._pull(g)) / self.sigma
+        return self._recentered(g)
+
+    def adjoint_tangent(self, g: Array, dt: Array) -> Array:
+        r"""∇²(Σ g t̂) dt, the change of ``adjoint(g)`` along dt with g held.  ``dt`` may carry leading batch dimensions.
+
+        With e = t̂ for entries that enter the moments and 0 for others, κ = ρ/w and q = κ Σ g t̂, before recentering
+
+            (κ (2 + ρ) q e ⟨e, dc⟩ - κ (e ⟨g, dc⟩ + g ⟨e, dc⟩) - q dc)/σ²        (dc, too, for entries of the moments)
+        """
+        if self.frozen or self.sigma is None:
+            return 0 * dt
+        dc = self._centered(dt)
+        kappa, entering = self.ratio / self.weight, self.value
+        along, pulled, q = self.cells.sum(self.value * dc), self.cells.total(g * dc), self._pull(g)
+        if self.cells.share is not None:
+            dc, entering = dc * self.cells.share, entering * self.cells.share
+        bent = entering * (((2 + self.ratio) * q * along - pulled) * kappa) - g * (along * kappa) - dc * q
+        return self._recentered(bent / self.sigma**2)
+
+    def _centered(self, dt: Array) -> Array:
+        return dt if self.mean is None else dt - self.cells.sum(dt) / self.cells.count
+
+    def _pull(self, g: Array) -> Array:
+        """κ Σ g t̂ over all entries of each cell."""
+        return self.cells.total(self.value * g) / self.weight * self.ratio
+
+    def _recentered(self, g: Array) -> Array:
+        """The adjoint of centering."""
+        if self.mean is None:
+            return g
+        total = self.cells.total(g) / self.cells.count
+        return g - (total if self.cells.share is None else self.cells.share * total)
 
 
 def root(x: Array) -> Array:

@@ -62,6 +62,18 @@ def test_fisher_matrix_is_that_of_the_formula(mine, twin, rng):
     contracts.close(F, expected, 1e-9 if mine.name == "my_modulus" else 1e-12)
 
 
+@pytest.mark.parametrize(("mine", "twin"), TWINS, ids=lambda n: n.name)
+def test_observed_information_is_that_of_the_formula(mine, twin, rng):
+    X = rng.normal(size=(6, 5, 4) if twin.tells_positions_apart else (6, 4))
+    models = [fg.GLM(fg.bernoulli, n, link=fg.links.cloglog) for n in (mine, twin)]
+    p = models[1].init(inputs=4, units=3, rng=rng)
+    Y = models[1].sample(p, X, rng)
+    found, expected = (fg.observed_fisher(model, p, X, Y) for model in models)
+    contracts.close(found.to_dense(), expected.to_dense(), 1e-7)
+    v = rng.normal(size=p.size)
+    contracts.close(found @ v, expected @ v, 1e-7)
+
+
 def test_table_tells_numbers_from_proofs():
     table = fg.invariance_table([fg.rms_norm, TWINS[0][0]], [fg.case_rescaling, fg.dataset_recentering])
     assert table.rows("✓", "·") == [["✓", "·"], ["≈", "·"]]

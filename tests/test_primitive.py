@@ -78,6 +78,10 @@ def test_value_and_tangent(variant, rng):
     contracts.value_is_the_formula(standardize, plain, t, layout)
     contracts.tangent_is_the_derivative(standardize, plain, t, layout, rng)
     contracts.tangent_is_self_adjoint(standardize, t, layout, rng)
+    if standardize.scale is fg.Scale.NONE:
+        assert not standardize(t, layout).adjoint_tangent(t, t).any()
+    else:
+        contracts.second_derivative_is_the_difference(standardize, plain, t, layout, rng)
 
 
 @each_variant(keep=lambda eps: not eps[0])
@@ -102,6 +106,8 @@ def test_groups(variant, rng):
     contracts.value_is_the_formula(standardize, plain, t, layout)
     contracts.tangent_is_the_derivative(standardize, plain, t, layout, rng)
     contracts.tangent_is_self_adjoint(standardize, t, layout, rng)
+    if standardize.scale is not fg.Scale.NONE:
+        contracts.second_derivative_is_the_difference(standardize, plain, t, layout, rng)
     if not standardize.has_eps:
         contracts.bracket_is_a_projector(standardize, t, layout, rng)
 
@@ -115,6 +121,8 @@ def test_leading_entries(variant, rng):
     contracts.adjoint_is_the_transpose(standardize, plain, t, layout, rng)
     with pytest.raises(AssertionError):
         contracts.tangent_is_self_adjoint(standardize, t, layout, rng)
+    if standardize.scale is not fg.Scale.NONE:
+        contracts.second_derivative_is_the_difference(standardize, plain, t, layout, rng)
     if not standardize.has_eps:
         contracts.bracket_is_a_projector(standardize, t, layout, rng)
 

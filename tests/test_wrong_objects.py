@@ -104,6 +104,8 @@ def test_leading_entries_whose_tangent_is_that_of_all_entries(name, rng):
     t, wrong = rng.normal(size=(7, 6)), changing(LEADING, WRONG_LEADING[name])
     contracts.value_is_the_formula(wrong, half, t, LAYOUT)
     fails(contracts.tangent_is_the_derivative, wrong, half, t, LAYOUT, rng)
+    contracts.second_derivative_is_the_difference(LEADING, half, t, LAYOUT, rng)
+    fails(contracts.second_derivative_is_the_difference, wrong, half, t, LAYOUT, rng)
 
 
 def test_other_leading_entries(rng):
@@ -139,7 +141,13 @@ def test_spectral_whose_adjoint_is_the_tangent(rng):
 def test_spectral_whose_singular_vectors_stand_still(rng):
     """The first derivative is right, the second is not."""
     W, layout = rng.normal(size=(5, 4)), fg.Site.WEIGHT.layout(2)
-    still = changing(fg.Spectral(), lambda done: replace(done, u=np.real(done.u) + 0j, v=np.real(done.v) + 0j))
+    first = np.arange(5) == 0
+    still = changing(
+        fg.Spectral(),
+        lambda done: replace(
+            done, decomposed=(done.decomposed[0] * first, done.decomposed[1], done.decomposed[2] * first[:4, None])
+        ),
+    )
     contracts.tangent_is_the_derivative(fg.Spectral(), oracles.spectral, W, layout, rng)
     contracts.second_derivative_is_the_difference(fg.Spectral(), oracles.spectral, W, layout, rng)
     fails(contracts.second_derivative_is_the_difference, still, oracles.spectral, W, layout, rng)
