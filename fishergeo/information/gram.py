@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg.blas import dsyrk
 
 from ..families import Floats
@@ -85,7 +86,7 @@ def mirror(total: Floats) -> None:
 
 
 @lru_cache(maxsize=32)
-def _square(m: int) -> Floats:
+def _square(m: int) -> NDArray[np.intp]:
     """Where the entry (a, b) of a symmetric matrix lies among its m(m+1)/2 numbers."""
     place = np.zeros((m, m), dtype=np.intp)
     place[np.triu_indices(m)] = np.arange(m * (m + 1) // 2)

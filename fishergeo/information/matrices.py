@@ -18,10 +18,11 @@ from ..families import Floats
 from ..links import canonical
 from ..model import GLM, Linearization, Params
 from ..normalizers import Frozen
-from . import exact
+from .exact import Sums, spread
 from .operator import Metric
-from .product import product
-from .structure import Factors, factors
+from .parts import parts
+from .pieces import Factors
+from .product import product, rows_for
 
 _ROOT_LIMIT = 1 << 29  # numbers in the largest root R that is formed (4 GiB)
 
@@ -29,28 +30,47 @@ _ROOT_LIMIT = 1 << 29  # numbers in the largest root R that is formed (4 GiB)
 def fisher(model: GLM, p: Params, X: ArrayLike) -> Metric:
     """The expected Fisher matrix F (P, P), exact: a linear operator, mean over the cases, statistics differentiated."""
     at = linearized(model, p, X)
-    factored = factors(at)
-    return by_jacobian(at) if factored is None else ExactFisher(at, factored, by_jacobian(at))
+    found = parts(at)
+    return by_jacobian(at) if found is None else ExactFisher(at, found, by_jacobian(at))
 
 
 class ExactFisher(Metric):
     """The exact Fisher matrix from the factors of its Jacobian; ``reference`` is the same from jvp and vjp alone."""
 
-    def __init__(self, at: Linearization, f: Factors, reference: Metric) -> None:
-        text = f"exact (expected), {what(at.model, at)}"
-        super().__init__(at.params, lambda V: product(f, V), reference._root, text, at.Z.size, at.cases)
-        self.factors, self.reference = f, reference
+    def __init__(self, at: Linearization, parts: tuple[Factors, ...], reference: Metric) -> None:
+        text, scale = f"exact (expected), {what(at.model, at)}", at.cases * at.model.dispersion
+        self.parts, self.scale, self.reference = parts, scale, reference
+
+        def rows(V: Floats) -> Floats:
+            count = rows_for(parts[0].chart, len(V))
+            each = (product(f.chart, f.pieces(count, centered=True), V) for f in parts)
+            return sum(each, np.zeros_like(V)) / scale
+
+        super().__init__(at.params, rows, reference._root, text, at.params.inputs + at.params.units, at.cases)
 
     @cached_property
-    def own_blocks(self) -> Floats | None:
-        """The blocks (H, D+2, D+2) on the diagonal where all others are 0; None elsewhere."""
-        return exact.diagonal_blocks(self.factors)
+    def _built(self) -> tuple[Floats | None, Floats | None]:
+        """The blocks (H, D+2, D+2) on the diagonal where all others are 0, or else the dense matrix."""
+        built: list[Floats] = []
+        for f in self.parts:
+            d = f.hessian.d
+            sums = Sums(f.chart, next(f.pieces(1)), constant=bool((d == d[0, 0]).all()))
+            for piece in f.pieces(sums.rows):
+                sums.add(piece)
+            matrix = sums.diagonal_blocks() if sums.diagonal else sums.dense()
+            built = [built[0] + matrix] if built else [matrix]
+        (total,) = built
+        total /= self.scale
+        total.flags.writeable = False
+        return (total, None) if total.ndim == 3 else (None, total)
 
     @cached_property
     def _dense(self) -> Floats:
-        own = self.own_blocks
-        dense = exact.dense(self.factors) if own is None else exact.spread(own)
-        dense.flags.writeable = False
+        blocks, dense = self._built
+        if dense is None:
+            assert blocks is not None
+            dense = spread(blocks)
+            dense.flags.writeable = False
         return dense
 
 

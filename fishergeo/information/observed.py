@@ -24,7 +24,7 @@ from ..opaque import OpaquelyDone
 from .gram import Grams
 from .matrices import ExactFisher, by_jacobian, linearized, what
 from .operator import Metric, count_above
-from .structure import factors
+from .pieces import factors
 
 _CHUNK = 1 << 19  # numbers in the largest temporary array: 4 MiB, what a cache holds
 
@@ -113,7 +113,7 @@ def observed_fisher(model: GLM, p: Params, X: ArrayLike, Y: ArrayLike) -> Observ
     at = linearized(model, p, X)
     weighted = replace(at, given=at.observed_hessian(Y))
     factored, reference = factors(weighted), by_jacobian(weighted)
-    first = reference if factored is None else ExactFisher(weighted, factored, reference)
+    first = reference if factored is None else ExactFisher(weighted, (factored,), reference)
     curvature = Curvature(at, at.residual(Y)) if model.has_gain else None  # else z is linear in the parameters
     text = f"observed (minus the Hessian of the log-likelihood), {what(model, at)}"
     return ObservedInformation(at, first, curvature, text)

@@ -1,72 +1,69 @@
-r"""Products F v of the exact Fisher matrix, by two matrix products with the inputs for each block of cases.
+r"""Products F v of the exact Fisher matrix, by two matrix products with the inputs for each piece of the cases.
 
     v -> y = T v,    dz_n = M_n (φ_n·y),    F v = Tᵀ Σ_n φ_n M_nᵀ η''_n dz_n/(Nφ)
 
-X̂ is read once: both products are done while a block of its rows is in the cache.  Everything else is O(NH).
+X̂ is read once: both products are done while a piece of its rows is in the cache.  Everything else is O(NH).
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 
 from ..families import Floats
 from ..params import Params
-from .structure import Factors, cut
+from .pieces import Piece
+from .structure import Chart
 
-_BLOCK = 1 << 18  # numbers of X̂ in a block of cases: 2 MiB
+_BLOCK = 1 << 18  # numbers of X̂ in a piece: 2 MiB
 
 
-def product(f: Factors, V: Floats) -> Floats:
-    """F v for every row v of V (k, P)."""
-    gain, H, D, k = f.params.gain, f.params.units, f.X.shape[1], len(V)
+def rows_for(chart: Chart, vectors: int = 1) -> int:
+    """How many cases a piece has, so that it stays in the cache."""
+    return max(128, _BLOCK // max(chart.inputs, vectors * chart.params.units))
+
+
+def product(chart: Chart, pieces: Iterable[Piece], V: Floats) -> Floats:
+    """N φ F v for every row v of V (k, P)."""
+    gain, H, D, k = chart.params.gain, chart.params.units, chart.inputs, len(V)
     v = Params.unravel(V, H, gain is not None)
-    y = f.push(v.weight)
-    if not f.cases:
-        y = _predictor(f, y, v)
-    slopes, offset = np.ascontiguousarray(y[..., :D]).reshape(k * H, D), y[..., D:, None]
-    out = np.zeros((k, H, f.features))
-    back = np.zeros((k * H, D))
-    lifted = [part if part is None else part[:, None] for part in (v.bias, v.gain)]
-    ends = np.zeros((k, H, 2))
-    step = max(128, _BLOCK // max(D, k * H))
-    for start in range(0, len(f.X), step):
-        rows = slice(start, start + step)
-        X = f.inputs[rows]
-        dz = (slopes @ X.T).reshape(k, H, -1)
-        if f.constant:
-            dz += offset[:, :, 0]
-        dz, curvature = dz.transpose(0, 2, 1), f.hessian._replace(d=f.hessian.d[rows])
-        if not f.cases:
-            pull = curvature.apply(dz)
-        else:
-            value, stages = f.value[rows], [cut(stage, rows) for stage in f.cases]
-            for stage in stages:
-                dz = stage.tangent(dz)
-            dz = lifted[0] + (dz if gain is None else gain * dz + lifted[1] * value)
-            pull = curvature.apply(dz)
-            ends[..., 0] += pull.sum(axis=1)
-            if gain is not None:
-                ends[..., 1] += (pull * value).sum(axis=1)
-                pull = pull * gain
-            for stage in reversed(stages):
-                pull = stage.adjoint(pull)
-        pull = pull.transpose(0, 2, 1)
-        back += pull.reshape(k * H, -1) @ X
-        if f.constant:
-            out[..., -1] += pull.sum(axis=-1)
-    out[..., :D] = back.reshape(k, H, D)
-    side = f.side(out)
-    if f.weight_mixes:
-        side[..., :D] = f.mix(side[..., :D])
-    if f.cases:
-        side = np.concatenate([side, ends[..., : 1 + (gain is not None)]], axis=-1)
-    return side.reshape(V.shape) / f.scale
+    y = chart.push(v.weight)
+    if not chart.cases:
+        if gain is not None:
+            assert v.gain is not None
+            y = gain[:, None] * y + v.gain[..., None] * chart.value
+        y[..., -1] += v.bias
+    back, ends = np.zeros((k, H, chart.features)), np.zeros((k, H, 1 + (gain is not None)))
+    for piece in pieces:
+        dz = piece.forward(y).transpose(0, 2, 1)
+        back += _through(chart, piece, dz, v, ends) if chart.cases else piece.backward(_major(piece.hessian.apply(dz)))
+    out = chart.side(back)
+    if chart.mixes:
+        out[..., :D] = chart.mix(out[..., :D])
+    if chart.cases:
+        out = np.concatenate([out, ends], axis=-1)
+    return out.reshape(V.shape)
 
 
-def _predictor(f: Factors, y: Floats, v: Params) -> Floats:
-    """The coefficients of dZ where no stage acts on cases: g y + e db + r dg."""
-    if f.params.gain is not None:
+def _through(chart: Chart, piece: Piece, dz: Floats, v: Params, ends: Floats) -> Floats:
+    """φᵀMᵀη''M φ for the stages on cases; what b and g get is added to ``ends`` (k, H, 2)."""
+    gain = chart.params.gain
+    for stage in piece.stages:
+        dz = stage.tangent(dz)
+    if gain is not None:
         assert v.gain is not None
-        y = f.params.gain[:, None] * y + v.gain[..., None] * f.predictor
-    y[..., -1] += v.bias
-    return y
+        dz = gain * dz + v.gain[:, None] * piece.value
+    pull = piece.hessian.apply(dz + v.bias[:, None])
+    ends[..., 0] += pull.sum(axis=1)
+    if gain is not None:
+        ends[..., 1] += (pull * piece.value).sum(axis=1)
+        pull = pull * gain
+    for stage in reversed(piece.stages):
+        pull = stage.adjoint(pull)
+    return piece.backward(_major(pull))
+
+
+def _major(pull: Floats) -> Floats:
+    """(k, n, H) as (k, H, n)."""
+    return pull.transpose(0, 2, 1)
