@@ -51,7 +51,7 @@ _MODULES = {
     "bridges.torch": "from_torch",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
-_PACKAGES = ("claims", "datasets", "links")
+_PACKAGES = ("claims", "closed_forms", "datasets", "links")
 
 __all__ = sorted([*_HOME, *_PACKAGES, "__version__"])
 

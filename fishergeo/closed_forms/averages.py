@@ -5,26 +5,30 @@ deviation τ_i; with ξ_i = (a_i - ā_i)/τ_i and s_id = Cov[x_d, ξ_i],
 
     E[x] = x̄,   E[xxᵀ] = S + x̄x̄ᵀ,   E[xξ_i] = s_i,   E[ξ_iξ_j] = ρ_ij.
 
-For Gaussian inputs x - x̄ - s_iξ_i is independent of ξ_i, so that with η''_i a function of ξ_i and κ_k = E[η''_i ξ_iᵏ]
+Gaussian inputs are x = x̄ + s_iξ_i + r_i with r_i independent of ξ_i, because the two do not co-vary.  With η''_i a
+function of ξ_i and κ_k = E[η''_i ξ_iᵏ]
 
-    E[η''_i x] = κ₀x̄ + κ₁s_i,   E[η''_i xxᵀ] = κ₀(S - s_is_iᵀ + x̄x̄ᵀ) + κ₁(x̄s_iᵀ + s_ix̄ᵀ) + κ₂s_is_iᵀ.
+    E[η''_i ξ_iᵏ r_i] = 0,   E[η''_i r_ir_iᵀ] = κ₀ (S - s_is_iᵀ).
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import sympy
 from sympy import Expr, IndexedBase, Symbol
 
 from ..axes import Axis
 from ..symbolic.curvature import ETA, Symmetric
-from ..symbolic.rules import Rule
-from ..symbolic.sums import INDEX, SIZE, I, J, over
+from ..symbolic.expectation import Expectation
+from ..symbolic.rules import Rule, expand, rewrite
+from ..symbolic.sums import INDEX, SIZE, I, J, normal, over, resum
 
 n, d, h = (INDEX[axis] for axis in (Axis.SAMPLE, Axis.INPUT, Axis.UNIT))
 N = SIZE[Axis.SAMPLE]
 m, e, d2, f = (Symbol(name, integer=True) for name in ("m", "e", "d'", "f"))
 
-MEAN, SPREAD, STANDARD = (IndexedBase(name, real=True) for name in ("xbar", "s", "xi"))
+MEAN, SPREAD, STANDARD, REST = (IndexedBase(name, real=True) for name in ("xbar", "s", "xi", "r"))
 COVARIANCE, CORRELATION = (IndexedBase(name, real=True) for name in ("S", "rho"))
 DEVIATION = IndexedBase("tau", positive=True)
 KAPPA = tuple(IndexedBase(f"kappa{k}", real=True) for k in range(3))
@@ -48,21 +52,36 @@ def of_moments(x: IndexedBase) -> list[Rule]:
     ]
 
 
-def of_gaussian(x: IndexedBase) -> list[Rule]:
-    """What else Gaussian inputs say: means of products with η''_i, a function of ξ_i."""
-    eta, xi, s = ETA[m, I], STANDARD[m, I], SPREAD
-    k0, k1, k2 = (kappa[I] for kappa in KAPPA)
+def split(x: IndexedBase) -> Rule:
+    """x = x̄ + s_iξ_i + r_i for case n and unit i."""
+    return Rule(x[n, d], MEAN[d] + SPREAD[I, d] * STANDARD[n, I] + REST[n, I, d])
 
-    def second(a: Expr, b: Expr) -> Expr:
-        apart = covariance(a, b) - s[I, a] * s[I, b] + MEAN[a] * MEAN[b]
-        return N * (k0 * apart + k1 * (MEAN[a] * s[I, b] + s[I, a] * MEAN[b]) + k2 * s[I, a] * s[I, b])
 
+def of_gaussian() -> list[Rule]:
+    """What else Gaussian inputs say: means of products with η''_i, a function of ξ_i, which r_i is independent of."""
+    eta, xi, s, r = ETA[m, I], STANDARD[m, I], SPREAD, REST
+    k0, zero = KAPPA[0][I], sympy.Integer(0)
     return [
         Rule(over(eta, m), N * k0),
-        Rule(over(eta * xi, m), N * k1),
-        Rule(over(eta * xi**2, m), N * k2),
-        Rule(over(eta * x[m, d], m), N * (k0 * MEAN[d] + k1 * s[I, d])),
-        Rule(over(eta * x[m, d] * xi, m), N * (k1 * MEAN[d] + k2 * s[I, d])),
-        Rule(over(eta * x[m, d] ** 2, m), second(d, d)),
-        Rule(over(eta * x[m, d] * x[m, d2], m), second(d, d2)),
+        Rule(over(eta * xi, m), N * KAPPA[1][I]),
+        Rule(over(eta * xi**2, m), N * KAPPA[2][I]),
+        Rule(over(eta * r[m, I, d], m), zero),
+        Rule(over(eta * xi * r[m, I, d], m), zero),
+        Rule(over(eta * r[m, I, d] ** 2, m), N * k0 * (covariance(d, d) - s[I, d] ** 2)),
+        Rule(over(eta * r[m, I, d] * r[m, I, d2], m), N * k0 * (covariance(d, d2) - s[I, d] * s[I, d2])),
     ]
+
+
+X = IndexedBase("x", real=True)
+
+
+class GaussianMean(Expectation):
+    """E over Gaussian inputs of an expression in x, ξ_i and η''_i of one case n."""
+
+    @property
+    def free_symbols(self) -> set[Expr]:
+        return self.args[0].free_symbols - {n}
+
+    def carry_out(self, definitions: Sequence[Rule]) -> Expr:
+        inside = rewrite(expand(self.args[0], definitions), [split(X)])
+        return rewrite(resum(normal(inside), (n,)) / N, of_gaussian())

@@ -35,7 +35,7 @@ from ..symbolic.sums import SIZE, I, J, common_factor, normal, resum, terms
 from . import averages as of
 from .inputs import Inputs, white_inputs
 from .population import LOCATION, SLOPE, Population, used
-from .weights import check_unbounded, constant_weight, elementary_moments, fisher_weight, moments_at
+from .weights import check_unbounded, constant_weight, elementary_moments, fisher_weight, moments_at, sampled
 
 LENGTH = IndexedBase("ell", positive=True)  # of w_i
 DETERMINANT = Symbol("Delta", positive=True)  # of S
@@ -136,14 +136,22 @@ class ClosedForm:
         return ClosedBlock(self, row, column, _block(self, row, column))
 
     def evaluate(
-        self, blocks: list[ClosedBlock], p: Params, mean: ArrayLike | None = None, covariance: ArrayLike | None = None
+        self,
+        blocks: list[ClosedBlock],
+        p: Params,
+        mean: ArrayLike | None = None,
+        covariance: ArrayLike | None = None,
+        xi: ArrayLike | None = None,
     ) -> list[Floats]:
-        """Blocks (H, H[, D][, D]) at parameters; ``mean`` (D,) and ``covariance`` (D, D) of the inputs unless white."""
-        values, sizes = self._values(p, mean, covariance)
+        """Blocks (H, H[, D][, D]) at parameters; ``mean`` (D,) and ``covariance`` (D, D) of the inputs unless white.
+
+        With ``xi`` the moments κ are means over these numbers instead of integrals over N(0, 1).
+        """
+        values, sizes = self._values(p, mean, covariance, xi)
         blocks_ = [Evaluator(values, sizes)(block.expr, block.indices) for block in blocks]
         return [np.array(block) for block in blocks_]
 
-    def _values(self, p: Params, mean: Any, covariance: Any) -> tuple[dict[Any, Any], dict[Axis, int]]:
+    def _values(self, p: Params, mean: Any, covariance: Any, xi: Any = None) -> tuple[dict[Any, Any], dict[Axis, int]]:
         H, D = np.shape(p.weight)
         if self.inputs.white != (mean is None and covariance is None):
             wanted = "no moments" if self.inputs.white else "mean (D,) and covariance (D, D)"
@@ -175,7 +183,8 @@ class ClosedForm:
             values[label] = Evaluator(values, sizes)(rule.right, indices)
         if not self.constant:
             location, slope = values[LOCATION.label], values[SLOPE.label]
-            for kappa, value in zip(of.KAPPA, moments_at(self.weight, location, slope)):
+            found = moments_at(self.weight, location, slope) if xi is None else sampled(self.weight, location, slope, xi)
+            for kappa, value in zip(of.KAPPA, found):
                 values[kappa.label] = np.broadcast_to(value, (H,))
         return values, sizes
 
@@ -197,10 +206,16 @@ class ClosedForm:
         length, volume = float(np.linalg.norm(w)), float(np.linalg.det(S))
         return {**found, PHI: float(self.model.dispersion), LENGTH[I]: length, DETERMINANT: volume}
 
-    def to_dense(self, p: Params, mean: ArrayLike | None = None, covariance: ArrayLike | None = None) -> Floats:
-        """F (P, P) in the order of `Params.ravel`; ``mean`` and ``covariance`` of the inputs unless they are white."""
+    def to_dense(
+        self,
+        p: Params,
+        mean: ArrayLike | None = None,
+        covariance: ArrayLike | None = None,
+        xi: ArrayLike | None = None,
+    ) -> Floats:
+        """F (P, P) in the order of `Params.ravel`; the arguments are those of `evaluate`."""
         pairs = [(row, column) for row in self.parts for column in self.parts]
-        blocks = dict(zip(pairs, self.evaluate([self.block(*pair) for pair in pairs], p, mean, covariance)))
+        blocks = dict(zip(pairs, self.evaluate([self.block(*pair) for pair in pairs], p, mean, covariance, xi)))
         H, D = np.shape(p.weight)
         size = D + len(self.parts) - 1
         place = {"weight": slice(D), "bias": slice(D, D + 1), "gain": slice(D + 1, D + 2)}
@@ -278,8 +293,8 @@ def _block(form: ClosedForm, row: str, column: str) -> Expr:
         weight = KroneckerDelta(h, _k) * form.weight
     else:
         weight = KroneckerDelta(h, _k) * ETA[of.n, h]
-    total = resum(normal(left * weight * right), (h, _k, of.n))
-    found = population.average(total, gaussian=form.inputs.gaussian)
+    total = resum(normal(left * weight * right), (h, _k))
+    found = population.average(total, independent=not form.constant)
     phi = PHI if form.model.family.free_dispersion else sympy.Integer(1)
     return collected(found / phi)
 

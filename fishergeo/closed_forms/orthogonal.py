@@ -101,9 +101,16 @@ class OrthogonalForm:
                 f"{self.model.normalizer.name}: the closed form needs orthogonal weight vectors of one length, and one "
                 "gain; use fg.fisher for others"
             )
-        sizes = {Axis.UNIT: units, Axis.INPUT: inputs}
-        values = {w.label: W, g: gain[0], ELL: np.sqrt(square), PHI: np.asarray(self.model.dispersion)}
-        return np.array(Evaluator(values, sizes)(self.expr, (I, J, d, d2)))
+        values = {symbol: np.asarray(number) for symbol, number in self.numbers(p).items()}
+        return np.array(
+            Evaluator({**values, w.label: W}, {Axis.UNIT: units, Axis.INPUT: inputs})(self.expr, (I, J, d, d2))
+        )
+
+    def numbers(self, p: Params) -> dict[Symbol, float]:
+        """The numbers that g, ℓ, φ, H and D stand for."""
+        units, inputs = np.shape(p.weight)
+        length = float(np.linalg.norm(p.weight)) / np.sqrt(units)
+        return {g: float(np.mean(np.asarray(p.gain))), ELL: length, PHI: self.model.dispersion, H: units, D: inputs}
 
     @property
     def spectrum(self) -> Spectrum:

@@ -20,7 +20,7 @@ from ..symbolic.atoms import Atoms, atoms
 from ..symbolic.curvature import Symmetric
 from ..symbolic.jacobian import GAIN, h
 from ..symbolic.rules import Rule, rewrite
-from ..symbolic.sums import I, J, normal, over, rename
+from ..symbolic.sums import I, J, normal, over, rename, resum
 from . import averages as of
 from .inputs import Inputs
 
@@ -133,10 +133,12 @@ class Population:
         """An expression of one case in terms of x, ξ and moments of the population."""
         return rewrite(expr, [*self.names, *of.of_moments(self.x)])
 
-    def average(self, total: Expr, gaussian: bool) -> Expr:
-        """A sum over cases, of products of x, ξ and η'', as the population makes it, divided by N."""
-        rules = [*of.of_moments(self.x), *(of.of_gaussian(self.x) if gaussian else ())]
-        mean = rewrite(total / of.N, [*rules, *self.run.known])
+    def average(self, inside: Expr, independent: bool) -> Expr:
+        """The mean over cases of products of x, ξ and η''; ``independent`` where they are all of unit i."""
+        if independent:
+            inside = rewrite(inside, [of.split(self.x)])
+        rules = of.of_gaussian() if independent else of.of_moments(self.x)
+        mean = rewrite(resum(normal(inside), (n,)) / of.N, [*rules, *self.run.known])
         return normal(rewrite(mean, [*self.facts, *self.run.known]))
 
     @property

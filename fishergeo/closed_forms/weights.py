@@ -145,6 +145,13 @@ def _range(values: Floats) -> str:
     return f"{values.min():.3g} to {values.max():.3g}"
 
 
+def sampled(weight: Expr, location: Floats, scale: Floats, xi: Any) -> Sequence[Any]:
+    """κ₀, κ₁, κ₂ as means over given numbers ξ."""
+    xi = np.asarray(xi, float)
+    values = special.numeric(weight, [PREDICTOR])(location[..., None] + scale[..., None] * xi)
+    return [(values * xi**k).mean(axis=-1) for k in range(3)]
+
+
 def moments_at(weight: Expr, location: Floats, scale: Floats) -> Sequence[Any]:
     """κ₀, κ₁, κ₂ for arrays ν and t: elementary where possible, else integrated."""
     symbols = sympy.symbols("nu t", real=True)

@@ -1,0 +1,164 @@
+"""Gaussian inputs: the blocks of any family with independent outputs follow from three moments of its Fisher weight."""
+
+from __future__ import annotations
+
+import sympy
+from common import I, J, N, a, col, d2, e, g, m, n, w, x
+from designs import agrees_when_white
+from sympy import Function, IndexedBase, Integer, KroneckerDelta, Symbol, exp, log, pi, sqrt
+
+from fishergeo import GLM, batch_norm, bernoulli, closed_form, gaussian, gaussian_inputs, identity, links, poisson
+from fishergeo.closed_forms import white_inputs
+from fishergeo.closed_forms.averages import KAPPA, GaussianMean
+from fishergeo.closed_forms.weights import PREDICTOR, elementary_moments, fisher_weight
+from fishergeo.families import Family
+from fishergeo.symbolic import derivation as by
+from fishergeo.symbolic.certainty import FalseStep
+from fishergeo.symbolic.curvature import ETA, Symmetric
+from fishergeo.symbolic.derivation import Derivation
+from fishergeo.symbolic.expectation import Expectation, Y
+from fishergeo.symbolic.rules import Partial
+from fishergeo.symbolic.sums import over
+
+xbar, s, S, xi, r, abar = (IndexedBase(name, real=True) for name in ("xbar", "s", "S", "xi", "r", "abar"))
+tau = IndexedBase("tau", positive=True)
+k0, k1, k2 = (kappa[I] for kappa in KAPPA)
+nu, t = sympy.symbols("nu t", real=True)
+
+
+def build() -> Derivation:
+    d = Derivation(21, "Gaussian inputs")
+    parts(d)
+    means(d)
+    blocks(d)
+    weights(d)
+    return d
+
+
+def parts(d: Derivation) -> None:
+    d.say("Take any batch, and give names to the moments of its inputs and of the summed input of a unit {}:", I)
+    names = [
+        d.define(a[n, I], over(w[I, e] * x[n, e], e)),
+        d.define(xbar[col], over(x[m, col], m) / N),
+        d.define(abar[I], over(w[I, e] * xbar[e], e)),
+        d.define(Symmetric(S, col, d2), over((x[m, col] - xbar[col]) * (x[m, d2] - xbar[d2]), m) / N),
+        d.define(tau[I], sqrt(over(w[I, col] * Symmetric(S, col, d2) * w[I, d2], col, d2))),
+        d.define(s[I, col], over(Symmetric(S, col, e) * w[I, e], e) / tau[I]),
+        d.define(xi[n, I], (a[n, I] - abar[I]) / tau[I]),
+        d.define(r[n, I, col], x[n, col] - xbar[col] - s[I, col] * xi[n, I]),
+    ]
+    d.say("The summed input {} is standardized, and {} is what the inputs contain beside it:", xi[n, I], r[n, I, col])
+    using = names[::-1]
+    square = Symmetric(S, col, d2) - s[I, col] * s[I, d2]
+    d.step(over(xi[m, I], m), Integer(0), by.linearity_of_the_mean, using)
+    d.step(over(xi[m, I] ** 2, m), N, by.substitution, using)
+    d.step(over(r[m, I, col], m), Integer(0), by.linearity_of_the_mean, using)
+    d.step(over(xi[m, I] * r[m, I, col], m), Integer(0), by.substitution, using)
+    d.step(over(r[m, I, col] * r[m, I, d2], m) / N, square, by.substitution, using)
+    d.step(over(w[I, e] * r[n, I, e], e), Integer(0), by.substitution, using)
+    d.say(
+        """The two do not co-vary. In a population of Gaussian inputs what does not co-vary is independent, and means of
+        products are products of means: the only property of Gaussian inputs that is used here."""
+    )
+
+
+def means(d: Derivation) -> None:
+    d.restart()
+    d.head("Means of products")
+    d.say(
+        """For independent outputs {} is the Fisher weight of unit {} at its natural parameter, a function of {}. Its
+        moments have names, and means of its products with the inputs follow.""",
+        ETA[n, I],
+        I,
+        xi[n, I],
+    )
+    eta, spread = ETA[n, I], Symmetric(S, col, d2) - s[I, col] * s[I, d2]
+    for k, kappa in enumerate((k0, k1, k2)):
+        d.step(GaussianMean(eta * xi[n, I] ** k), kappa, by.exact_expectation)
+    d.define(r[n, I, col], x[n, col] - xbar[col] - s[I, col] * xi[n, I])
+    d.step(GaussianMean(eta * r[n, I, col] * r[n, I, d2]), k0 * spread, by.exact_expectation)
+    d.step(GaussianMean(eta * x[n, col]), k0 * xbar[col] + k1 * s[I, col], by.exact_expectation)
+    both = xbar[col] * s[I, d2] + s[I, col] * xbar[d2]
+    second = k0 * (spread + xbar[col] * xbar[d2]) + k1 * both + k2 * s[I, col] * s[I, d2]
+    d.step(GaussianMean(eta * x[n, col] * x[n, d2]), second, by.exact_expectation)
+
+
+def blocks(d: Derivation) -> None:
+    d.head("Plain model and batch norm")
+    d.say(
+        """The derivative of the natural parameter with respect to the weights is {} in the plain model, and {} under
+        batch norm. The blocks of a unit, times the dispersion, are therefore""",
+        x[n, col],
+        g[I] / tau[I] * r[n, I, col],
+    )
+    slopes = {identity: (x[n, col], x[n, d2]), batch_norm: tuple(g[I] / tau[I] * r[n, I, i] for i in (col, d2))}
+    for normalizer, (left, right) in slopes.items():
+        form = closed_form(GLM(bernoulli, normalizer), gaussian_inputs)
+        closed = form.block("weight", "weight").expr.xreplace({KroneckerDelta(I, J): Integer(1)})
+        d.step(GaussianMean(ETA[n, I] * left * right), closed, by.exact_expectation)
+    d.step(GaussianMean(ETA[n, I] * slopes[batch_norm][0]), Integer(0), by.exact_expectation)
+    d.step(GaussianMean(ETA[n, I] * slopes[batch_norm][0] * xi[n, I]), Integer(0), by.exact_expectation)
+    d.say(
+        """Under batch norm the weights do not interact with the bias and the gain, whose own blocks are {}, {} and {}.
+        For white inputs, of mean 0 and covariance {}, everything depends on the weights through their length {} and their
+        direction {} only:""",
+        k0,
+        k1,
+        k2,
+        KroneckerDelta(col, d2),
+        tau[I],
+        s[I, col],
+    )
+    form = closed_form(GLM(poisson, batch_norm), white_inputs)
+    d.show(form, by.comparison, agrees_when_white(form))
+
+
+def weights(d: Derivation) -> None:
+    d.restart()
+    d.head("Moments of the Fisher weight")
+    f, z = Function("f"), Symbol("xi", real=True)
+    bell = exp(-(z**2) / 2)
+    d.say(
+        """The moments are integrals over the line. The derivative of a function that vanishes far out integrates to 0,
+        and for any {} of moderate growth""",
+        f(z),
+    )
+    d.step(Partial(f(z) * bell, z), (f(z).diff(z) - z * f(z)) * bell, by.differentiation)
+    d.step(Partial(z * f(z) * bell, z), (f(z) + z * f(z).diff(z) - z**2 * f(z)) * bell, by.differentiation)
+    d.say(
+        """With the Fisher weight {} at {} for {} this is Stein's lemma: the first moment is {} times the mean of its
+        derivative, and the second exceeds the moment of order 0 by {} times the mean of its second derivative. The
+        moments of order 0 and 2 therefore differ as the weight is convex or concave on average.""",
+        Function("v"),
+        nu + t * z,
+        f(z),
+        t,
+        t**2,
+    )
+    elementary(d, poisson, None, "For Poisson outputs the integrals are elementary, with {} as the variable,")
+    elementary(d, gaussian, links.probit, "and so they are, for one, for Gaussian outputs under the probit link:")
+    d.say(
+        """For Bernoulli outputs they are not, under the logit or the probit link, and the package integrates them by the
+        trapezoidal rule, which converges geometrically there."""
+    )
+    if elementary_moments(fisher_weight(bernoulli), nu, t) or elementary_moments(
+        fisher_weight(bernoulli, links.probit), nu, t
+    ):
+        raise FalseStep("an integral for Bernoulli outputs is elementary")
+
+
+def elementary(d: Derivation, family: Family, link: links.Link | None, text: str) -> None:
+    """The moments that the package finds are the integrals that SymPy finds."""
+    d.say(text, *([Y] if "{}" in text else []))
+    weight = fisher_weight(family, link)
+    found = elementary_moments(weight, nu, t)
+    if found is None:
+        raise FalseStep(f"the moments for {family.name} outputs are not elementary")
+    for k in range(3 if link is None else 1):
+        at = weight.xreplace({PREDICTOR: nu + t * Y})
+        left = Expectation(at * Y**k, -(Y**2) / 2 - log(2 * pi) / 2, sympy.S.Reals)
+        d.step(left, found[k], by.exact_expectation)
+
+
+if __name__ == "__main__":
+    build().write(__file__)
