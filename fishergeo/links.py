@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import special
 from .errors import InputError, check_positive
@@ -141,13 +142,18 @@ def curve(family: Family, link: Link) -> Curve | None:
     return Curve(natural == z, *(special.numeric(expression, [z, *given]) for expression in expressions))
 
 
-def refusal(family: Family, link: Link, z: Floats, natural: Floats, mean: Floats) -> str | None:
-    """Why the predictor z is not one of this family under this link: one line naming the first case; None if it is."""
-    trials, *_ = family.counts(z.shape) or (1.0 if isinstance(family.trials, tuple) else family.trials,)
+def allowed(family: Family, link: Link, z: Floats, natural: Floats, mean: Floats, trials: Any) -> NDArray[np.bool_]:
+    """Which predictors z are of this family under this link: their mean is, and they are on the branch of g."""
     with np.errstate(invalid="ignore"):
         inside = (mean >= family.means.lower * trials) & (mean <= family.means.upper * trials)
         good = np.isfinite(natural) & np.isfinite(mean) & inside & family.domain.contains(natural)
-        good &= (z > 0) if link.positive else np.isfinite(z)
+        return good & ((z > 0) if link.positive else np.isfinite(z))
+
+
+def refusal(family: Family, link: Link, z: Floats, natural: Floats, mean: Floats) -> str | None:
+    """Why the predictor z is not one of this family under this link: one line naming the first case; None if it is."""
+    trials, *_ = family.counts(z.shape) or (1.0 if isinstance(family.trials, tuple) else family.trials,)
+    good = allowed(family, link, z, natural, mean, trials)
     if good.all():
         return None
     at = tuple(np.argwhere(~good)[0])

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from .errors import InputError, check_count, generator, real_array
 from .families import Family, Floats, Hessian
 from .families.core import REALS
+from .initial import center, reach
 from .links import Curve, Link, canonical, curve, refusal
 from .normalizers import Normalized, Normalizer, identity
 from .params import Params
@@ -55,10 +56,20 @@ class GLM:
         return self.normalizer.has_gain
 
     def init(self, inputs: int, units: int, rng: np.random.Generator | int | None = None) -> Params:
-        """Random parameters: weights N(0, 1/D), zero bias, unit gain (where the model has one)."""
+        """Random parameters: weights N(0, 1/D), zero bias, unit gain (where the model has one).
+
+        Where family and link allow only some predictors z, such as θ < 0 of the canonical gamma, the bias is the allowed
+        one of distance 1 (or the largest there is) from the others that is nearest to 0, and the gain (the weights,
+        without one) such that z stays within a quarter of that distance on 256 random standardized inputs; then it is
+        allowed on other such inputs too, but for rare outliers.
+        """
         check_count("init", 1, inputs=inputs, units=units)
-        weight = generator("init", rng).normal(scale=inputs**-0.5, size=(units, inputs))
-        return Params(weight, np.zeros(units), np.ones(units) if self.has_gain else None)
+        rng = generator("init", rng)
+        weight = rng.normal(scale=inputs**-0.5, size=(units, inputs))
+        start, room = center(self.family, self.link or canonical)
+        scale = np.ones(units) if room == math.inf else room / 4 / reach(self.normalizer, weight, rng)
+        bias = np.full(units, start)
+        return Params(weight, bias, scale) if self.has_gain else Params(weight * scale[:, None], bias)
 
     def unravel(self, v: ArrayLike, units: int) -> Params:
         """Parameters from a flat vector (P,) or from a batch of them (..., P)."""
@@ -78,9 +89,18 @@ class GLM:
                 f"{self.normalizer.name}: {error}, with inputs up to {np.abs(X).max():.3g} and weights up to "
                 f"{np.abs(p.weight).max():.3g}; rescale them"
             ) from error
-        with np.errstate(all="ignore"):  # what overflows here is reported by name below
+        with np.errstate(all="ignore"):  # what overflows here is reported by name
             Z = normalized.value if p.gain is None else p.gain * normalized.value
             Z = Z + p.bias
+        at = self.predict(Z)
+        return Linearization(self, Z, at.mean, at.bent, p, normalized)
+
+    def predict(self, Z: Floats) -> Prediction:
+        """What family and link make of predictors Z (N, [S,] H).
+
+        Raises `InputError` for predictors outside their domain, naming the case.
+        """
+        with np.errstate(all="ignore"):  # what overflows here is reported by name below
             bent = self.curve
             if bent is None:
                 self._check_natural(Z)
@@ -97,7 +117,7 @@ class GLM:
             )
         if bent is not None and (reason := refusal(self.family, self.link or canonical, Z, natural, mean)):
             raise InputError(reason)
-        return Linearization(self, p, normalized, Z, mean, None if bent is None else natural)
+        return Prediction(self, Z, mean, None if bent is None else natural)
 
     @cached_property
     def curve(self) -> Curve | None:
@@ -203,16 +223,13 @@ class GLM:
 
 
 @dataclass(frozen=True)
-class Linearization:
-    """A model at given parameters and inputs: Z, θ, E[y], η'' and the Jacobian J = ∂Z/∂parameters as jvp and vjp."""
+class Prediction:
+    """A model at given predictors Z (N, [S,] H): θ, E[y], and η'' as `hessian`."""
 
     model: GLM
-    params: Params
-    normalized: Normalized
     Z: Floats
     mean: Floats
-    bent: Floats | None = None  # θ where it is not Z
-    given: Hessian | None = None  # what stands for the expected `hessian`
+    bent: Floats | None  # θ where it is not Z
 
     @property
     def natural(self) -> Floats:
@@ -227,8 +244,6 @@ class Linearization:
     @cached_property
     def hessian(self) -> Hessian:
         """φ E[-∂² log p/∂z²] for each case: η''(Z), or (dμ/dz)²/V under another link."""
-        if self.given is not None:
-            return self.given
         curve = self.model.curve
         if curve is None:
             return self.model.family.hessian(self.Z)
@@ -267,6 +282,20 @@ class Linearization:
         with np.errstate(all="ignore"):
             bend = self._finite(curve.bend)
         return Hessian(self.hessian.d - bend * (self.model.family.encode(Y, self.Z.shape) - self.mean))
+
+
+@dataclass(frozen=True)
+class Linearization(Prediction):
+    """A model at given parameters and inputs, with its Jacobian J = ∂Z/∂parameters as jvp and vjp."""
+
+    params: Params
+    normalized: Normalized
+    given: Hessian | None = None  # what stands for the expected `hessian`
+
+    @cached_property
+    def hessian(self) -> Hessian:
+        """The expected curvature, or the one that is ``given``."""
+        return super().hessian if self.given is None else self.given
 
     def jvp(self, v: Params) -> Floats:
         dA = self.normalized.jvp(v.weight)

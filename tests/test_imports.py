@@ -25,6 +25,7 @@ LAYERS = (
     "normalizer",
     "normalizers families transformations",
     "links params",
+    "initial",
     "model running datasets",
     "symbolic",
     "closed_forms",
