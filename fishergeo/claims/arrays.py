@@ -95,7 +95,8 @@ def exact_model(normalizer: Normalizer, X: Any, W: Any, gain: Any = 1, bias: Any
     g, b = (np.array([v] * len(W) if np.ndim(v) == 0 else list(v), object) for v in (rationals(gain), rationals(bias)))
     normalized = normalizer(X, W)
     Z = normalized.value * g + b if normalizer.has_gain else normalized.value + b
-    return Linearization(GLM(family, normalizer), Params(W, b, g if normalizer.has_gain else None), normalized, Z, Z)
+    parameters = Params(W, b, g if normalizer.has_gain else None)
+    return Linearization(GLM(family, normalizer), Z, Z, None, parameters, normalized)
 
 
 def exact_jacobian(at: Linearization) -> Any:
