@@ -331,7 +331,14 @@ def _gain_or_one(part: str, unit: str) -> str:
     return rf"\hat{{a}}_{unit}" if part == "gain" else ""
 
 
-def relative_gap(value: Any) -> str:
+def aligned(equations: Sequence[tuple[str, str]]) -> str:
+    """Equations below each other, aligned at the equal sign."""
+    return r"\begin{aligned}" + r" \\ ".join(f"{left} &= {right}" for left, right in equations) + r"\end{aligned}"
+
+
+def multiplicities(pairs: Sequence[tuple[str, str]]) -> str:
+    """Values, each with how often it occurs."""
+    rows = (rf"{value} & \text{{({"'once'" if times == "'1'" else f"'$
     """The gap of eq. (13) of Ba, Kiros, Hinton 2016 to the exact matrix, relative in the Frobenius norm."""
     head = r"\frac{\lVert F_{(13)} - F \rVert}{\lVert F \rVert}"
     return rf"{head} = {sympy.latex(value)} \approx {float(value):.3f}"
