@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -338,7 +339,12 @@ def aligned(equations: Sequence[tuple[str, str]]) -> str:
 
 def multiplicities(pairs: Sequence[tuple[str, str]]) -> str:
     """Values, each with how often it occurs."""
-    rows = (rf"{value} & \text{{({"'once'" if times == "'1'" else f"'$
+    often = ("once" if times == "1" else f"${times}$ times" for _, times in pairs)
+    rows = (rf"{value} & \text{{({words})}}" for (value, _), words in zip(pairs, often))
+    return r"\begin{array}{ll}" + r" \\[1ex] ".join(rows) + r"\end{array}"
+
+
+def relative_gap(value: Any) -> str:
     """The gap of eq. (13) of Ba, Kiros, Hinton 2016 to the exact matrix, relative in the Frobenius norm."""
     head = r"\frac{\lVert F_{(13)} - F \rVert}{\lVert F \rVert}"
     return rf"{head} = {sympy.latex(value)} \approx {float(value):.3f}"
