@@ -332,7 +332,7 @@ def _gain_or_one(part: str, unit: str) -> str:
     return rf"\hat{{a}}_{unit}" if part == "gain" else ""
 
 
-def aligned(equations: Sequence[tuple[str, str]]) -> str:
+def system(equations: Sequence[tuple[str, str]]) -> str:
     """Equations below each other, aligned at the equal sign."""
     return r"\begin{aligned}" + r" \\ ".join(f"{left} &= {right}" for left, right in equations) + r"\end{aligned}"
 
