@@ -15,8 +15,7 @@ from scipy.linalg.blas import dsyrk
 
 from ..families import Floats
 
-_PAIRED = 1 << 17  # numbers in a block of products φ_a φ_b: 1 MiB
-_SCALED = 1 << 17  # numbers in a block of scaled rows
+_BLOCK = 1 << 17  # numbers in a block of products φ_a φ_b, or of scaled rows: 1 MiB
 
 
 class Grams:
@@ -24,13 +23,18 @@ class Grams:
 
     def __init__(self, features: int, count: int) -> None:
         self.features, self.count = features, count
-        self.paired = features <= 24 or (features <= 160 and count > 20)
+        self.paired = self.prefers_pairs(features, count)
         size = features * (features + 1) // 2
         self.sums = [np.zeros((count, size))] if self.paired else [np.zeros((features,) * 2) for _ in range(count)]
 
+    @staticmethod
+    def prefers_pairs(features: int, count: int) -> bool:
+        """Whether products of features, formed once, are cheaper than rows scaled for each weight."""
+        return features <= 24 or (features <= 160 and count > 20)
+
     def add(self, phi: Floats, weights: Floats) -> None:
         """Add a block of cases: φ (n, m), ω (T, n)."""
-        step = max(64, (_PAIRED // self.sums[0].shape[-1] if self.paired else _SCALED // self.features) & ~63)
+        step = max(64, (_BLOCK // (self.sums[0].shape[1] if self.paired else self.features)) & ~63)
         for start in range(0, len(phi), step):
             rows = slice(start, start + step)
             (self._add_paired if self.paired else self._add_scaled)(phi[rows], weights[:, rows])

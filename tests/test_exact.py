@@ -1,0 +1,132 @@
+"""The fast exact builder against products of the Jacobian, where pieces are many and every kernel is met."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fishergeo as fg
+from fishergeo.families import ZOO as FAMILIES
+from fishergeo.information import exact, gram, matrices, parts, pieces, product, structure
+from fishergeo.information.gram import Grams
+
+S, A = fg.Standardize, fg.Axis
+NORMALIZERS = (
+    *fg.normalizers.ZOO,
+    fg.compose(fg.weight_norm, fg.layer_norm),
+    fg.compose(fg.batch_norm, fg.layer_norm),
+    fg.compose(fg.weight_standardization, fg.batch_norm.with_eps(0.1), fg.layer_norm.with_eps(0.1, False)),
+    fg.compose(fg.batch_norm, fg.batch_norm.with_eps(0.1, False)),
+    fg.compose(fg.spectral_norm, fg.batch_norm),
+    fg.compose(fg.spectral_norm, fg.layer_norm),
+    fg.Normalizer("not centered", summed=(S(A.SAMPLE, center=False), S(A.UNIT, center=False))),
+    fg.Normalizer("norm of the weights of a layer", weight=S((A.UNIT, A.INPUT), center=False, scale=fg.Scale.NORM)),
+    fg.Normalizer("offset and scale", summed=(S(A.SAMPLE, scale=fg.Scale.NONE), S(A.SAMPLE, center=False, eps=0.2))),
+)
+
+
+@pytest.fixture(params=["whole", "pieces"])
+def blocks(request, monkeypatch):
+    """Cases in one piece, or a few at a time with the kernel of many features."""
+    if request.param == "pieces":
+        monkeypatch.setattr(exact, "_BLOCK", 64)
+        monkeypatch.setattr(product, "_BLOCK", 64)
+        monkeypatch.setattr(pieces, "_ROWS", 7)
+        monkeypatch.setattr(Grams, "prefers_pairs", staticmethod(lambda features, count: False))
+    return request.param
+
+
+def setup(normalizer, family, shape, rng, offset=0.0):
+    regular = family.joint or family.domain == fg.families.core.REALS
+    link = None if regular else fg.links.log
+    model = fg.GLM(family, normalizer, link=link, dispersion=0.7 if family.free_dispersion else 1)
+    units = family.units or 6
+    start = model.init(shape[-1], units, rng)
+    p = model.unravel(start.ravel() + 0.2 * rng.normal(size=start.size), units)
+    return model, p, rng.normal(size=shape) + offset
+
+
+def usable(normalizer, family, positions):
+    needs = any(stage.over == {A.POSITION} for _, stage in normalizer.stages)
+    return (positions or not needs) and not (family.units or 6) % normalizer.multiples()[A.UNIT]
+
+
+def gap(model, p, X, rng):
+    fast = fg.fisher(model, p, X)
+    assert isinstance(fast, matrices.ExactFisher)
+    F, V = fast.reference.to_dense(), rng.normal(size=(p.size, 3))
+    dense = fast.to_dense()
+    assert (dense == dense.T).all()
+    return max(np.abs(dense - F).max(), np.abs(fast @ V - F @ V).max()) / np.abs(F).max()
+
+
+@pytest.mark.parametrize("positions", [False, True], ids=["cases", "positions"])
+@pytest.mark.parametrize("normalizer", NORMALIZERS, ids=lambda n: n.name)
+def test_the_factors_give_the_products_of_the_jacobian(normalizer, positions, blocks, rng):
+    for family in FAMILIES:
+        if not usable(normalizer, family, positions):
+            continue
+        model, p, X = setup(normalizer, family, (8, 5, 4) if positions else (12, 4), rng)
+        if isinstance(fg.fisher(model, p, X), matrices.ExactFisher):
+            assert gap(model, p, X, rng) < 1e-13, family.name
+        else:
+            assert couples_positions_and_units(normalizer), family.name
+
+
+def couples_positions_and_units(normalizer):
+    return any({A.POSITION, A.UNIT} <= stage.over for stage in normalizer.summed)
+
+
+def test_stages_out_of_order_are_left_to_the_jacobian(rng):
+    model, p, X = setup(fg.compose(fg.layer_norm, fg.batch_norm), fg.bernoulli, (12, 4), rng)
+    assert not isinstance(fg.fisher(model, p, X), matrices.ExactFisher)
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e6])
+@pytest.mark.parametrize("normalizer", [fg.batch_norm, fg.compose(fg.batch_norm, fg.layer_norm)], ids=lambda n: n.name)
+def test_offsets_cost_batch_norm_no_digits(normalizer, offset, rng):
+    model, p, X = setup(normalizer, fg.bernoulli, (40, 5), rng)
+    near, far = (fg.fisher(model, p, inputs).to_dense() for inputs in (X, X + offset))
+    lost = np.finfo(float).eps * offset * np.abs(X).max() * 30  # rounding of the inputs themselves
+    assert np.abs(far - near).max() < lost * np.abs(near).max()
+
+
+@pytest.mark.parametrize("pairs", [True, False], ids=["products", "updates"])
+@pytest.mark.parametrize("signed", [False, True])
+def test_weighted_gram_matrices(pairs, signed, rng, monkeypatch):
+    monkeypatch.setattr(Grams, "prefers_pairs", staticmethod(lambda features, count: pairs))
+    monkeypatch.setattr(gram, "_BLOCK", 100)
+    phi, weights = rng.normal(size=(130, 5)), rng.normal(size=(4, 130))
+    if not signed:
+        weights = np.abs(weights)
+    grams = Grams(5, 4)
+    grams.add(phi[:77], weights[:, :77])
+    grams.add(phi[77:], weights[:, 77:])
+    found = np.stack(grams.matrices())
+    assert (found == found.transpose(0, 2, 1)).all()
+    assert np.abs(found - (phi.T * weights[:, None]) @ phi).max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda chart: {"center": chart.center + 0.1},
+        lambda chart: {"value": chart.value * 1.1},
+        lambda chart: {"units": (structure.UnitStage(u.r, None, u.sigma, u.center) for u in chart.units)},
+    ],
+    ids=["center", "coefficients", "statistics not differentiated"],
+)
+def test_a_wrong_chart_is_noticed(wrong, rng, monkeypatch):
+    model, p, X = setup(fg.batch_norm, fg.categorical, (12, 4), rng)
+    right = parts.factors
+
+    def broken(at):
+        found = right(at)
+        changes = {name: tuple(v) if name == "units" else v for name, v in wrong(found.chart).items()}
+        return pieces.Factors(
+            structure.replace(found.chart, **changes), found.X, found.hessian, found.value, found.stages
+        )
+
+    assert gap(model, p, X, rng) < 1e-13
+    monkeypatch.setattr(parts, "factors", broken)
+    assert gap(model, p, X, rng) > 1e-3
