@@ -229,10 +229,8 @@ class ClosedForm:
         """All blocks and what their names stand for, as one LaTeX display."""
         blocks = [self.block(r, c) for k, r in enumerate(self.parts) for c in self.parts[k:]]
         rules = used(self.definitions, [block.expr for block in blocks])
-        lines = [block.latex() for block in blocks]
-        lines += [f"{printing.latex(rule.left)} = {printing.latex(rule.right)}" for rule in rules]
-        body = r" \\ ".join(line.replace(" = ", " &= ", 1) for line in lines)
-        return rf"\begin{{aligned}}{body}\end{{aligned}}"
+        shown = [(printing.block_name(block.row, block.column), printing.latex(block.expr)) for block in blocks]
+        return printing.system([*shown, *((printing.latex(rule.left), printing.latex(rule.right)) for rule in rules)])
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"

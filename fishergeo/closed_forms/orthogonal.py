@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import sympy
-from sympy import Expr, IndexedBase, KroneckerDelta, Symbol
+from sympy import Expr, Indexed, IndexedBase, KroneckerDelta, Mul, Symbol
 
 from ..axes import Axis
 from ..errors import InputError
@@ -25,10 +26,10 @@ from ..normalizers import layer_norm, rms_norm
 from ..symbolic import latex as printing
 from ..symbolic.arrays import Evaluator
 from ..symbolic.atoms import atoms
-from ..symbolic.curvature import PHI
+from ..symbolic.curvature import PHI, Symmetric
 from ..symbolic.jacobian import GAIN, derivative, h
 from ..symbolic.rules import Rule, rewrite
-from ..symbolic.sums import SIZE, I, J, normal, over, resum
+from ..symbolic.sums import SIZE, I, J, normal, over, resum, terms
 from . import averages as of
 from .spectra import Spectrum
 from .weights import constant_weight
@@ -38,6 +39,11 @@ H, D = SIZE[Axis.UNIT], SIZE[Axis.INPUT]
 w, ahat, r = (IndexedBase(name, real=True) for name in ("w", "ahat", "r"))
 g, sigma, ELL = Symbol("g", real=True), IndexedBase("sigma", positive=True), Symbol("ell", positive=True)
 k, k2 = (Symbol(name, integer=True) for name in ("k", "k'"))
+SEEN, CENTERED, PROJECTOR = (IndexedBase(name, real=True) for name in ("K", "u", "C"))
+
+
+def C(i: Expr, j: Expr) -> Expr:
+    return Symmetric(PROJECTOR, i, j)
 
 
 @dataclass(frozen=True)
@@ -55,16 +61,21 @@ class OrthogonalForm:
         """m, the dimension of the sphere's space."""
         return H - 1 if self.centered else H
 
-    def projector(self, i: Expr, j: Expr) -> Expr:
-        """C_ij."""
-        return KroneckerDelta(i, j) - (1 / H if self.centered else 0)
+    @property
+    def definitions(self) -> tuple[Rule, ...]:
+        """C projects the units on m dimensions, u = CW are the weights as they are seen, K = WᵀCW/ℓ² the inputs."""
+        return (
+            Rule(C(I, J), KroneckerDelta(I, J) - (1 / H if self.centered else 0)),
+            Rule(CENTERED[I, d], over(C(I, k) * w[k, d], k)),
+            Rule(Symmetric(SEEN, d, d2), over(w[k, d] * CENTERED[k, d2], k) / ELL**2),
+        )
 
     @cached_property
     def rules(self) -> list[Rule]:
-        """Means over cases."""
-        C, size = self.projector, self.dimension
-        q, zero = H / (ELL**2 * (size - 2)), sympy.Integer(0)
-        rest = KroneckerDelta(d, d2) - resum(normal(C(k, k2) * w[k, d] * w[k2, d2]), (k, k2)) / ELL**2
+        """Means over cases, and sums over units."""
+        size, zero = self.dimension, sympy.Integer(0)
+        q = H / (ELL**2 * (size - 2))
+        seen, rest = Symmetric(SEEN, d, d2), KroneckerDelta(d, d2) - Symmetric(SEEN, d, d2)
         pair = ahat[m, I] * ahat[m, J]
         two = H * C(I, J) / size
         four = C(I, J) * C(k, k2) + C(I, k) * C(J, k2) + C(I, k2) * C(J, k)
@@ -75,6 +86,8 @@ class OrthogonalForm:
             Rule(over(r[m, d] * ahat[m, k] * pair / sigma[m], m), zero),
             Rule(over(pair, m), N * two),
             Rule(over(pair * ahat[m, k] * ahat[m, k2], m), N * H**2 * four / (size * (size + 2))),
+            Rule(over(C(k, k2) * w[k, d] * w[k2, d2], k, k2), ELL**2 * seen),
+            Rule(over(C(I, k) * w[k, d], k), CENTERED[I, d]),
         ]
 
     @cached_property
@@ -83,7 +96,9 @@ class OrthogonalForm:
         return _weights(self)
 
     def latex(self) -> str:
-        return f"{printing.block_name('weight', 'weight')} = {printing.latex(self.expr)}"
+        """The block and what its names stand for, as one LaTeX display."""
+        names = [(printing.latex(rule.left), printing.latex(rule.right)) for rule in self.definitions]
+        return printing.system([(printing.block_name("weight", "weight"), printing.latex(self.expr)), *names])
 
     def evaluate(self, p: Params) -> Floats:
         """The block (H, H, D, D) at parameters; raises `InputError` where these are not of that kind."""
@@ -101,10 +116,11 @@ class OrthogonalForm:
                 f"{self.model.normalizer.name}: the closed form needs orthogonal weight vectors of one length, and one "
                 "gain; use fg.fisher for others"
             )
-        values = {symbol: np.asarray(number) for symbol, number in self.numbers(p).items()}
-        return np.array(
-            Evaluator({**values, w.label: W}, {Axis.UNIT: units, Axis.INPUT: inputs})(self.expr, (I, J, d, d2))
-        )
+        values: dict[Any, Any] = {symbol: np.asarray(number) for symbol, number in self.numbers(p).items()}
+        values[w.label], sizes = W, {Axis.UNIT: units, Axis.INPUT: inputs}
+        for rule in self.definitions:
+            values[rule.left.base.label] = Evaluator(values, sizes)(rule.right, rule.left.indices)
+        return np.array(Evaluator(values, sizes)(self.expr, (I, J, d, d2)))
 
     def numbers(self, p: Params) -> dict[Symbol, float]:
         """The numbers that g, ℓ, φ, H and D stand for."""
@@ -136,11 +152,23 @@ def _weights(form: OrthogonalForm) -> Expr:
         derivative(normalizer, "weight").at(unit, h, place) for unit, place in ((I, d), (J, d2))
     )
     one_gain = Rule(GAIN.expr, g)
+    unit = KroneckerDelta(I, J)
     mixed = rewrite(resum(normal(rewrite(left, [one_gain]) * rewrite(right, [one_gain])), (h,)), atoms(normalizer).known)
     inside = Rule(IndexedBase("x", real=True)[n, d], r[n, d] + over(w[k, d] * sigma[n] * ahat[n, k], k) / ELL**2)
+    mixed = mixed.xreplace({unit: C(I, J) + (1 / H if form.centered else 0)})
     total = resum(normal(weight * mixed * rewrite(own, [inside]) * rewrite(other, [inside])), (n,))
     phi = PHI if form.model.family.free_dispersion else 1
-    return rewrite(total / (N * phi), form.rules)
+    found = rewrite(total / (N * phi), form.rules)
+    return gathered(found, g**2 * H * weight / (ELL**2 * phi))
+
+
+def gathered(expr: Expr, scale: Expr) -> Expr:
+    """The expression as ``scale`` times a sum in which every product of entries occurs once."""
+    parts: dict[Expr, Expr] = {}
+    for term in terms(normal(expr / scale)):
+        entries = Mul(*(f for f in term if f.has(Indexed, KroneckerDelta)))
+        parts[entries] = parts.get(entries, sympy.Integer(0)) + Mul(*term) / entries
+    return scale * sympy.Add(*(entries * sympy.factor(number) for entries, number in parts.items()))
 
 
 def orthogonal_form(model: GLM) -> OrthogonalForm:

@@ -54,15 +54,10 @@ class Spectrum:
         return np.sort(out)
 
     def latex(self) -> str:
-        rows = [rf"{printing.latex(value)} & \text{{({printing_times(times)})}}" for value, times in self.pairs]
-        return r"\begin{array}{ll}" + r" \\ ".join(rows) + r"\end{array}"
+        return printing.multiplicities([(printing.latex(value), printing.latex(times)) for value, times in self.pairs])
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
-
-
-def printing_times(times: Expr) -> str:
-    return "once" if times == 1 else f"${printing.latex(times)}$ times"
 
 
 def unit_spectrum(form: ClosedForm) -> Spectrum:

@@ -105,7 +105,18 @@ def elementary_moments(weight: Expr, location: Expr, scale: Expr) -> tuple[Expr,
     """κ₀, κ₁, κ₂ of v(ν + tξ) where they are elementary, else None."""
     at = weight.xreplace({PREDICTOR: location + scale * XI})
     found = [gaussian_mean(at * XI**k) for k in range(3)]
-    return None if None in found else tuple(sympy.powsimp(sympy.factor(f)) for f in found if f is not None)
+    if None in found:
+        return None
+    return tuple(_tidy(f) for f in found if f is not None)
+
+
+def _tidy(expr: Expr) -> Expr:
+    """Factored, with one exponential whose exponent is a fraction."""
+    return sympy.powsimp(sympy.factor(expr)).replace(sympy.exp, lambda x: sympy.exp(_shortest(x)))
+
+
+def _shortest(expr: Expr) -> Expr:
+    return min((expr, sympy.factor(expr)), key=sympy.count_ops)
 
 
 def numeric_moments(weight: Expr, location: Floats, scale: Floats) -> tuple[Floats, ...]:
