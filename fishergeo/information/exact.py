@@ -110,7 +110,8 @@ class Sums:
             for _ in range(2):
                 out[..., :D] = chart.mix(out[..., :D])
                 out = out.transpose(2, 3, 0, 1).copy()
-        return symmetric(out.reshape(chart.params.size, -1))
+            symmetric(out.reshape(chart.params.size, -1))
+        return out.reshape(chart.params.size, -1)
 
     def _place_pairs(self, out: Floats) -> None:
         """The blocks of pairs of units, and those on the diagonal from them."""
@@ -134,6 +135,7 @@ class Sums:
         D, ends = self.chart.inputs, out.shape[1] - self.chart.inputs
         rest = self.rest.copy()
         rest[:, 1, :, 0] = rest[:, 0, :, 1].T
+        symmetric(rest.reshape(2 * len(rest), -1))
         out[:, D:, :, D:] = rest[:, :ends, :, :ends]
         for k, part in enumerate((self.bias, self.gain)[:ends]):
             side = self.chart.pull(part)
@@ -142,7 +144,9 @@ class Sums:
 
     def _place(self, out: Floats, i: Indices, j: Indices, grams: Floats) -> None:
         blocks = self._congruent(grams, i, j)
-        width = blocks.shape[-1]
+        width, own = blocks.shape[-1], i == j
+        if own.any():
+            blocks[own] = symmetric(blocks[own])
         out[i, :width, j, :width] = blocks
         out[j, :width, i, :width] = blocks.transpose(0, 2, 1)
 
