@@ -69,7 +69,13 @@ def parser() -> argparse.ArgumentParser:
     derive.add_argument("--normalizer", default="none", metavar="NAME", help="e.g. none, batch, layer (default: none)")
     _eps(derive)
     derive.add_argument("--family", metavar="NAME", help="write the curvature of this family out (default: any family)")
-    derive.add_argument("-o", "--output", metavar="FILE", help="write a .tex file instead of printing")
+    derive.add_argument("--link", metavar="NAME", help="e.g. probit, log, power(1/3) (default: the canonical link)")
+    derive.add_argument(
+        "--blocks", default="all", metavar="LIST", help="comma-separated, e.g. weight-weight,weight-gain (default: all)"
+    )
+    derive.add_argument(
+        "-o", "--output", metavar="PATH", help="write a .tex file, or a folder with it, its PDF and every block by itself"
+    )
 
     decay = add("decay", "the effective learning rate falling as the weights grow in training")
     _data(decay)

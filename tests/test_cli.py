@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -124,6 +126,16 @@ BAD = [
     ("derive --normalizer frozen", "unknown normalizer 'frozen'"),
     ("derive --family foo", "unknown family 'foo'"),
     ("derive -o x.pdf", "suffix '.pdf': give one of .tex"),
+    ("derive -o mine", "mine holds 'notes.txt', which no report wrote"),
+    ("derive -o no/where/", "the folder no does not exist"),
+    ("derive --family poisson --link prbit", "unknown link 'prbit': did you mean 'probit'?"),
+    ("derive --family poisson --link power(0)", "power got p=0"),
+    ("derive --link probit", "the probit link without a family"),
+    ("derive --family categorical --link probit", "the outputs of a case are dependent"),
+    ("derive --family multinomial(3) --link log", "the outputs of a case are dependent"),
+    ("derive --blocks weight-gian", "unknown block 'weight-gian': did you mean 'weight-gain'?"),
+    ("derive --blocks weight-gain", "identity has no gain"),
+    ("derive --blocks=", "unknown block ''"),
     ("derive -o /proc/x.tex", "nothing can be written to the folder /proc"),
     ("derive --normalizer batch,layer", "names several normalizers: give one (--normalizer), or compose them with +"),
     ("derive --eps -1", "identity got eps=-1.0"),
@@ -196,12 +208,58 @@ def test_decay_prints_falling_rates_and_saves_every_step(run, folder):
     assert (folder / "run.svg").read_text().startswith("<?xml")
 
 
-def test_derive_writes_latex(run, folder):
-    code, out, _ = run("derive --normalizer layer --family bernoulli -o blocks.tex")
-    text = (folder / "blocks.tex").read_text()
-    assert (code, out) == (0, "blocks.tex\n")
-    assert text.count(r"\[") == 12 and text.count("{") == text.count("}") and r"\bar{F}_{g_i g_j}" in text
-    assert run("derive --normalizer none")[1].count(r"\[") == 6  # no gain
+DERIVED = (  # options, equations: each block is defined and given in two forms
+    ("--normalizer layer --family bernoulli --link probit", 6),
+    ("--normalizer none", 3),  # no gain
+    ("--normalizer weight_norm+batch_norm --family gamma --link log --blocks weight-gain,bias-bias,weight-gain", 2),
+    ("--normalizer instance_norm --family negative_binomial(2) --link identity --blocks gain-weight", 1),
+    ("--normalizer group_norm(3) --family categorical --link canonical --blocks weight-weight --eps 1e-5", 1),
+)
+
+
+@pytest.mark.parametrize(("options", "blocks"), DERIVED, ids=[options for options, _ in DERIVED])
+def test_derive_prints_a_document_of_checked_blocks(run, options, blocks):
+    code, text, err = run(f"derive {options}")
+    assert (code, err) == (0, "")
+    assert text.count("{") == text.count("}") and text.rstrip().endswith(r"\end{document}") and text.isascii()
+    assert text.count(r"\subsection*") == blocks == text.count(r"\bar{F}_{") // 3
+    assert text.count("tolerance 1e-12, N = ") >= blocks and r"\reason{chain rule}{1}" in text
+    assert r"\section{Definitions}" in text and r"\section{Derivatives}" in text
+    assert (r"\omega_{n" in text) is ("--link" in options and "canonical" not in options)
+
+
+def test_derive_writes_a_file_or_a_folder(run, folder):
+    line = "derive --normalizer layer --family poisson --link sqrt --blocks weight-gain,gain-gain"
+    text = run(line)[1]
+    assert run(f"{line} -o blocks.tex") == (0, "blocks.tex\n", "")
+    assert (folder / "blocks.tex").read_text() == text
+    for target in ("out", "out/", "folder.csv"):  # new, to be replaced, and an empty one of whatever name
+        assert run(f"{line} -o {target}")[:2] == (0, f"{target.rstrip('/')}/blocks.tex\n")
+        written = {path.name for path in (folder / target).iterdir()}
+        assert written - {"blocks.pdf"} == {"blocks.tex", "weight-gain.tex", "gain-gain.tex", "results.json"}
+        assert (folder / target / "blocks.tex").read_text() == text
+    results = json.loads((folder / "out" / "results.json").read_text())
+    assert set(results["files"]) == {path.name for path in (folder / "out").iterdir()}
+    for block, name in zip(results["blocks"], ("weight-gain", "gain-gain"), strict=True):
+        assert f"{block['row']}-{block['column']}" == name and block["level"] == 1 and block["gap"] <= 1e-12
+        assert block["sizes"] == {"N": 7, "D": 4, "H": 5}
+        assert block["matrix_form"] in (folder / "out" / f"{name}.tex").read_text()
+
+
+def test_derive_refuses_a_wrong_block(monkeypatch, run, folder):
+    from fishergeo.report import derive
+
+    right = derive.fisher_block
+
+    def wrong(*arguments, **options):
+        block = right(*arguments, **options)
+        return dataclasses.replace(block, expr=1.001 * block.expr)
+
+    monkeypatch.setattr(derive, "fisher_block", wrong)
+    before = sorted(folder.rglob("*"))
+    code, out, err = run("derive --normalizer batch --family poisson --link sqrt -o out")
+    assert (code, out) == (1, "") and "weight x weight block" in err and "is off by 0.001" in err
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_claims(run):

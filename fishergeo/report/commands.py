@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +16,6 @@ from ..errors import InputError
 from . import output
 
 EXTRAS = ("matplotlib", "jinja2", "latex2mathml", "markupsafe")
-PARTS = ("weight", "bias", "gain")
 
 
 @contextlib.contextmanager
@@ -171,36 +171,50 @@ def _parameter(F: Any, k: int) -> str:
 
 
 def derive(options: argparse.Namespace) -> None:
-    from ..symbolic.blocks import fisher_block
-    from .names import family, normalizer
+    from .derive import Sheet, pairs
+    from .names import family, link, normalizer
 
-    target = _target(options, ".tex")
+    target = None if options.output is None else Path(options.output)
+    whole = target is not None and (options.output.endswith("/") or target.is_dir() or not target.suffix)
+    if target is not None:
+        output.check_folder(target) if whole else output.check_file(target, (".tex",))
     chosen = normalizer(options.normalizer, options.eps)
-    parts = PARTS if chosen.has_gain else PARTS[:-1]
-    given = None if options.family is None else family(options.family)
-    blocks = [fisher_block(chosen, row, column, family=given) for k, row in enumerate(parts) for column in parts[k:]]
-    text = _document(chosen, given, [text for block in blocks for text in (block.matrix_latex(), block.latex())])
+    sheet = Sheet(
+        chosen,
+        pairs(options.blocks, chosen),
+        None if options.family is None else family(options.family),
+        None if options.link is None else link(options.link),
+    )
+    with progress(len(sheet.pairs) + 2) as tick:
+        sheet.check(tick)
+        missing = _write_blocks(sheet, target, command_line(options)) if target and whole else ""
+        tick("document")
     if target is None:
-        print(text)
-        return
-    with output.file(target) as work:
-        work.write_text(text + "\n", encoding="utf-8")
-    print(target)
+        print(sheet.latex(), end="")
+    elif not whole:
+        with output.file(target) as work:
+            work.write_text(sheet.latex(), encoding="utf-8")
+        print(target)
+    else:
+        if missing:
+            print(f"fishergeo: no PDF: {missing}; blocks.tex is there", file=sys.stderr)
+        print(target / "blocks.tex")
 
 
-def _document(chosen: Any, given: Any, formulas: list[str]) -> str:
-    """A LaTeX document of formulas, each scaled to the line where it is longer."""
-    title = f"The Fisher blocks of {chosen.title}" + (f" with {given.name} outputs" if given else "")
-    head = [
-        r"\documentclass[a4paper]{article}",
-        r"\usepackage{amsmath,amssymb,graphicx}",
-        r"\newsavebox{\fitbox}",
-        r"\newcommand{\fit}[1]{\sbox{\fitbox}{$\displaystyle #1$}\ifdim\wd\fitbox>\linewidth"
-        r"\resizebox{\linewidth}{!}{\usebox{\fitbox}}\else\usebox{\fitbox}\fi}",
-        r"\begin{document}",
-        rf"\section*{{{title.replace('_', ' ')}}}",
-    ]
-    return "\n".join([*head, *(rf"\[\fit{{{formula}}}\]" for formula in formulas), r"\end{document}"])
+def _write_blocks(sheet: Any, target: Path, command: str) -> str:
+    """The document, its PDF, every block as two equations, and what was checked; returns why there is no PDF."""
+    from .tex import typeset
+
+    with output.folder(target) as folder:
+        (folder / "blocks.tex").write_text(sheet.latex(), encoding="utf-8")
+        for place, (row, column) in enumerate(sheet.pairs):
+            (folder / f"{row}-{column}.tex").write_text(sheet.fragment(place), encoding="utf-8")
+        missing = typeset(folder, "blocks")
+        files = sorted({path.name for path in folder.iterdir()} | {output.RESULTS})
+        results = {"generator": output.GENERATOR, "command": command, "title": sheet.title, "blocks": sheet.results()}
+        numbers = json.dumps(results | {"files": files}, indent=1, allow_nan=False, ensure_ascii=False)
+        (folder / output.RESULTS).write_text(numbers + "\n", encoding="utf-8")
+    return missing
 
 
 def decay(options: argparse.Namespace) -> None:

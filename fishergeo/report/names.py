@@ -11,7 +11,8 @@ from typing import Any
 
 from ..datasets.data import nearest
 from ..errors import InputError
-from ..families import FAMILIES, Family, binomial, multinomial, negative_binomial
+from ..families import FAMILIES, Family, binomial, gamma, inverse_gaussian, multinomial, negative_binomial
+from ..links import LINKS, Link, nbinom, power
 from ..normalizers import (
     ZOO,
     Normalizer,
@@ -30,6 +31,7 @@ _MAKERS = {
     "prms_norm": prms_norm,
 }
 _FAMILIES = {"binomial": binomial, "negative_binomial": negative_binomial, "multinomial": multinomial}
+_LINKS = {"power": power, "nbinom": nbinom}
 
 
 def _key(name: str) -> str:
@@ -91,10 +93,18 @@ def normalizers(names: str | None, eps: float = 0.0, default: Sequence[Normalize
 
 def family(name: str) -> Family:
     """The family of that name, e.g. "poisson" or "binomial(10)"; raises `InputError` for an unknown one."""
-    known = {member.name: member for member in FAMILIES}
-    made: Family | None = _made(_key(name), _FAMILIES)
-    if made is not None:
+    known = {member.name: member for member in (*FAMILIES, gamma, inverse_gaussian)}
+    return _member("family", name, known, _FAMILIES)
+
+
+def link(name: str) -> Link:
+    """The link of that name, e.g. "probit" or "power(1/3)"; raises `InputError` for an unknown one."""
+    return _member("link", name, {member.name: member for member in LINKS}, _LINKS)
+
+
+def _member(kind: str, name: str, known: Mapping[str, Any], makers: Mapping[str, Callable[[Any], Any]]) -> Any:
+    if (made := _made(_key(name), makers)) is not None:
         return made
     if _key(name) not in known:
-        raise InputError(f"unknown family {name!r}: {nearest(name, known)}")
+        raise InputError(f"unknown {kind} {name!r}: {nearest(name, known)}")
     return known[_key(name)]

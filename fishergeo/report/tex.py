@@ -48,17 +48,17 @@ def _pages(grid: Grid) -> list[list[Sequence[str]]]:
     return parts
 
 
-def engine() -> list[list[str]]:
-    """The commands that typeset report.tex: latexmk, else pdflatex twice, else none."""
+def engine(name: str = "report") -> list[list[str]]:
+    """The commands that typeset NAME.tex: latexmk, else pdflatex twice, else none."""
     options = ["-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape"]
     if shutil.which("latexmk") and shutil.which("pdflatex"):
-        return [["latexmk", "-norc", "-pdf", *options, "report.tex"]]
-    return [["pdflatex", *options, "report.tex"]] * 2 if shutil.which("pdflatex") else []
+        return [["latexmk", "-norc", "-pdf", *options, f"{name}.tex"]]
+    return [["pdflatex", *options, f"{name}.tex"]] * 2 if shutil.which("pdflatex") else []
 
 
-def typeset(folder: Path) -> str:
-    """Make report.pdf in ``folder`` from its report.tex; returns why there is none, or an empty string."""
-    commands = engine()
+def typeset(folder: Path, name: str = "report") -> str:
+    """Make NAME.pdf in ``folder`` from its NAME.tex; returns why there is none, or an empty string."""
+    commands = engine(name)
     for command in commands:
         try:
             done = subprocess.run(
@@ -69,8 +69,8 @@ def typeset(folder: Path) -> str:
         if done.returncode:
             lines = done.stdout.decode("utf-8", "replace").splitlines()
             cause = next((line for line in lines if line.startswith("!")), f"exit status {done.returncode}")
-            (folder / "report.pdf").unlink(missing_ok=True)
+            (folder / f"{name}.pdf").unlink(missing_ok=True)
             return f"{command[0]} failed: {cause.lstrip('! ')}"
-    for name in ("aux", "log", "out", "fls", "fdb_latexmk", "toc"):
-        (folder / f"report.{name}").unlink(missing_ok=True)
+    for suffix in ("aux", "log", "out", "fls", "fdb_latexmk", "toc"):
+        (folder / f"{name}.{suffix}").unlink(missing_ok=True)
     return "" if commands else "no TeX engine (latexmk or pdflatex) on PATH"

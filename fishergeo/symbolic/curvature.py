@@ -63,6 +63,24 @@ def _of_cases(family: Family, expr: Expr) -> Expr:
     return expr.xreplace(dict.fromkeys(trials_symbols(family.trials), TRIALS[n]))
 
 
+def mean_function(family: Family, link: Link) -> Expr:
+    """μ_nh as a function of z_nh under a link."""
+    mean, z, _ = _mean(family, link)
+    return _of_cases(family, mean.xreplace({z: _predictor(link)}))
+
+
+def _mean(family: Family, link: Link) -> tuple[Expr, Symbol, Expr]:
+    """μ as an expression of the symbol z, z, and the number of trials."""
+    assert link.inverse is not None
+    z = Symbol("z", positive=True) if link.positive else Symbol("z", real=True)
+    trials, *_ = trials_symbols(family.trials) or (sympy.Rational(family.trials),)
+    return trials * link.inverse(z), z, trials
+
+
+def _predictor(link: Link) -> Indexed:
+    return (POSITIVE_PREDICTOR if link.positive else PREDICTOR)[n, h]
+
+
 @lru_cache(maxsize=256)
 def fisher_weight(family: Family, link: Link) -> Expr:
     """(dμ/dz)²/V(μ) of independent outputs under a link, in μ_nh or in z_nh, whichever is shorter.
@@ -70,11 +88,8 @@ def fisher_weight(family: Family, link: Link) -> Expr:
     A link whose slope is no function of μ in closed form has it in z beside V(μ), or all of it in z where the means have
     an upper end: 1 - μ loses its digits there.  Source: McCullagh, Nelder 1989, section 2.5.
     """
-    assert link.inverse is not None
-    z = Symbol("z", positive=True) if link.positive else Symbol("z", real=True)
+    mean, z, trials = _mean(family, link)
     mu = Symbol("mu", positive=True) if link.positive else _mean_symbol(family)
-    trials, *_ = trials_symbols(family.trials) or (sympy.Rational(family.trials),)
-    mean = trials * link.inverse(z)
     slope = mean.diff(z)
     variance = variance_function(family).xreplace({MEAN[n, h]: mu, TRIALS[n]: trials})
     alone = slope * family.natural_expression(mean).diff(z)
@@ -88,8 +103,7 @@ def fisher_weight(family: Family, link: Link) -> Expr:
         whole = all(power.exp.is_Integer for power in of_mean.atoms(sympy.Pow))
         choices = [of_mean] * whole + [of_z, alone]
     found = _positive(min((sympy.factor_terms(sympy.powsimp(c)) for c in choices), key=sympy.count_ops), mu)
-    predictor = POSITIVE_PREDICTOR if link.positive else PREDICTOR
-    return _of_cases(family, found.xreplace({mu: MEAN[n, h], z: predictor[n, h]}))
+    return _of_cases(family, found.xreplace({mu: MEAN[n, h], z: _predictor(link)}))
 
 
 def _positive(expr: Expr, mu: Expr) -> Expr:

@@ -13,10 +13,12 @@ from sympy.printing.latex import LatexPrinter
 
 from ..axes import Axis
 from .groups import GROUP, is_group_delta
-from .sums import INDEX, PERMUTATION, Deferred, I, axis_of, common_factor, terms
+from .layout import aligned
+from .sums import INDEX, PERMUTATION, SIZE, Deferred, I, axis_of, common_factor, terms
 
 _ACCENTS = {"hat": r"\hat", "bar": r"\bar", "dot": r"\dot", "tilde": r"\tilde"}
 _ROW, _COLUMN = INDEX[Axis.UNIT], sympy.Symbol("d'", integer=True)
+MEAN_OVER_CASES = r"\mathrm{E}"
 _NAMES = {"eta": r"\eta''", **{f"kappa{k}": rf"\kappa^{{({k})}}" for k in range(3)}}  # of an indexed symbol
 
 
@@ -100,6 +102,12 @@ class IndexPrinter(LatexPrinter):
     def _print_Mul(self, expr: Any) -> str:
         number, rest = expr.as_coeff_Mul()
         roots = [f for f in sympy.Mul.make_args(rest) if f.is_Pow and abs(f.exp) == sympy.Rational(1, 2)]
+        constant = sympy.Mul(*(f for f in roots if f.is_number))
+        top, bottom = sympy.fraction((number * constant) ** 2)
+        root: list[str] = []
+        if constant.is_Mul and sympy.sqrt(top).is_Integer:  # √2/(2√π) is 1/√(2π)
+            number, rest, roots = sympy.sign(number) * sympy.sqrt(top), rest / constant, []
+            root = [rf"\sqrt{{{self._print(bottom)}}}"]
         if len(roots) > 1 and any(f.exp > 0 for f in roots):
             under = rf"\sqrt{{{self._print(sympy.Mul(*(f**2 for f in roots)))}}}"
             before = expr / sympy.Mul(*roots)
@@ -107,7 +115,7 @@ class IndexPrinter(LatexPrinter):
         above: list[Any] = []
         below: list[Any] = []
         sums: list[Any] = []
-        for factor in sorted(sympy.Mul.make_args(rest), key=_factor_order):
+        for factor in sorted(sympy.Mul.make_args(rest) if rest != 1 else (), key=_factor_order):
             if factor.is_Pow and factor.exp.is_number and factor.exp < 0:
                 below.append(1 / factor)
             else:
@@ -115,8 +123,8 @@ class IndexPrinter(LatexPrinter):
         sign = "- " if number < 0 else ""
         number = abs(number)
         numerator = ([str(number.p)] if number.p != 1 else []) + [self._factor(f) for f in above]
-        alone = number.q == 1 and len(below) == 1
-        denominator = [] if number.q == 1 else [str(number.q)]
+        alone = number.q == 1 and len(below) == 1 and not root
+        denominator = ([] if number.q == 1 else [str(number.q)]) + root
         denominator += [self._print(f) if alone else self._factor(f) for f in below]
         if denominator and len(sums) == 1 and sums[0].is_Add and not numerator and not sums[0].has(sympy.Sum):
             return rf"{sign}\frac{{{self._print(sums[0])}}}{{{' '.join(denominator)}}}"
@@ -179,12 +187,18 @@ def _factor_order(factor: Any) -> Any:
     base = factor.as_base_exp()[0]
     first = str(getattr(getattr(base, "base", base), "label", base)) not in ("g", "eta", "mu")
     sums = isinstance(base, sympy.Sum | Mean | Total)
-    return sums, base.is_Add, isinstance(base, sympy.Indexed), not base.is_Symbol, first, _text(base)
+    wide = isinstance(factor, sympy.exp) or hasattr(factor, "elementary")
+    return sums, base.is_Add, wide, isinstance(base, sympy.Indexed), not base.is_Symbol, first, _text(base)
 
 
 def latex(expr: Any) -> str:
     """The LaTeX of an expression in index notation, in the subset that amsmath alone typesets."""
     return IndexPrinter({"fold_short_frac": False}).doprint(expr)
+
+
+def index_range(index: Any) -> str:
+    """The values of an index: n = 1, …, N."""
+    return rf"{latex(index)} = 1, \ldots, {latex(SIZE[axis_of(index)])}"
 
 
 def matrix(values: Any) -> str:
@@ -301,21 +315,22 @@ def matrix_form(
     link (``bent``) the curvature is called ω.
     """
     middle = r"\omega" if bent else r"\eta''"
-    kernel, mark, vectors, lines = middle, "_{i j}", [], []
+    kernel, mark, vectors = middle, "_{i j}", []
+    lines: list[tuple[str, str]] = []
     whole = any(not side.separate and side.own == 1 for side in sides)
     for part, side, unit, transpose in zip((row, column), sides, "ij", (True, False), strict=True):
         symbol, entry = "", _gain_or_one(part, unit)
         if not side.separate:
             symbol = "J_" + unit if side.own == 1 else "M"
             lines.append(
-                rf"(J_i)_{{h d'}} &= {latex(side.mixing)}" if side.own == 1 else f"M &= {unit_matrix(side.mixing, _ROW)}"
+                (r"(J_i)_{h d'}", latex(side.mixing)) if side.own == 1 else ("M", unit_matrix(side.mixing, _ROW))
             )
         elif whole:
             symbol = rf"\boldsymbol{{e}}_{unit}"
         if part == "weight" and side.own != 1:
             letter = r"\boldsymbol{\chi}" if side.separate else r"\boldsymbol{\xi}"
             entry = rf"{letter}_{unit}" + ("" if transpose else r"^{\top}")
-            lines.append(rf"{letter}_i &= {vector(side.own, _COLUMN)}")
+            lines.append((rf"{letter}_i", vector(side.own, _COLUMN)))
         if symbol:
             kernel = rf"{symbol}^{{\top}} {kernel}" if transpose else rf"{kernel} {symbol}"
         vectors.append(entry)
@@ -323,9 +338,9 @@ def matrix_form(
     inside = r" \, ".join(part for part in (kernel, *vectors) if part)
     scale = "" if dispersion == 1 else rf"\frac{{1}}{{{latex(dispersion)}}}\,"
     if family_curvature is not None:
-        lines.append(rf"{middle}_{{h k}} &= {VectorPrinter().doprint(family_curvature)}")
-    head = rf"{block_name(row, column)} &= {scale}\mathrm{{E}}\left[{inside}\right]"
-    return r"\begin{aligned}" + r" \\ ".join([head, *dict.fromkeys(lines)]) + r"\end{aligned}"
+        lines.append((rf"{middle}_{{h k}}", VectorPrinter().doprint(family_curvature)))
+    head = (block_name(row, column), rf"{scale}\mathrm{{E}}\left[{inside}\right]")
+    return aligned([head, *dict.fromkeys(lines)])
 
 
 def _gain_or_one(part: str, unit: str) -> str:

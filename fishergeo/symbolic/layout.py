@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+_INDENT = 1.0  # of the lines after the first, in em
 LINE = 34.0  # em; what fits beside the equation number on a page with 1 inch margins at 11 pt
 _TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[{}^_&]|\s+|.", re.S)
 _WIDE = {r"\sum": 1.4, r"\to": 1.7, r"\quad": 1.0, r"\qquad": 2.0, r"\cdot": 0.9, r"\,": 0.17, r"\;": 0.28, r"\leq": 1.4}
@@ -142,19 +144,53 @@ def broken(left: str, right: str, sign: str = "=", line: float = LINE) -> str:
     if width(left) + width(right) + 1.5 <= line:
         return f"{left} {sign} {right}"
     beside = width(left) < 0.5 * line
-    room = line - (width(left) + 1.5 if beside else 2.5)
-    lines: list[list[Piece]] = [[]]
-    used = 0.0
-    for piece in pieces(right):
-        need = width(piece.text) + (1.2 if piece.joint in ("+", "-") else 0)
-        if lines[-1] and used + need > room:
-            lines.append([])
-            used = 1.0
-        lines[-1].append(piece)
-        used += need
-    texts = _fixed_brackets([_joined(pieces_) for pieces_ in lines])
+    texts = _split(right, line - (width(left) + 1.5 if beside else 2.5))
     first = f"{left} &{sign} {texts[0]}" if beside else rf"&{left} \\ &\quad {sign} {texts[0]}"
     return r"\begin{aligned}" + r" \\ ".join([first, *(rf"&\quad {text}" for text in texts[1:])]) + r"\end{aligned}"
+
+
+def aligned(rows: Sequence[tuple[str, str]], line: float = LINE) -> str:
+    """Equations left = right below each other, each broken into lines none of which is wider than ``line`` em."""
+    room = line - max(width(left) for left, _ in rows) - 1.5
+    lines: list[str] = []
+    for left, right in rows:
+        first, *rest = [right] if width(right) <= room else _split(right, room)
+        lines += [f"{left} &= {first}", *(rf"&\quad {text}" for text in rest)]
+    return r"\begin{aligned}" + r" \\ ".join(lines) + r"\end{aligned}"
+
+
+def _split(right: str, room: float) -> list[str]:
+    """A formula in lines none of which is wider than ``room`` em, as far as there are places to break it.
+
+    A term is broken before a factor only where it is longer than a line.
+    """
+    lines: list[list[Piece]] = [[]]
+    used = 0.0
+    for term in _terms(pieces(right)):
+        parts = [term] if sum(map(_need, term)) <= room - _INDENT else [[piece] for piece in term]
+        for part in parts:
+            need = sum(map(_need, part))
+            if lines[-1] and used + need > room:
+                lines.append([])
+                used = _INDENT
+            lines[-1] += part
+            used += need
+    return _fixed_brackets([_joined(pieces_) for pieces_ in lines])
+
+
+def _terms(found: list[Piece]) -> list[list[Piece]]:
+    """Pieces with the factors that follow them."""
+    out: list[list[Piece]] = []
+    for piece in found:
+        if piece.joint == "factor":
+            out[-1].append(piece)
+        else:
+            out.append([piece])
+    return out
+
+
+def _need(piece: Piece) -> float:
+    return width(piece.text) + (1.2 if piece.joint in ("+", "-") else 0)
 
 
 def _joined(line: list[Piece]) -> str:
