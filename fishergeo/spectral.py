@@ -121,17 +121,22 @@ def _mixed(own: Any, other: Any, s: Any) -> Any:
 
 
 def _exact(t: Any, who: str) -> Any:
-    """The largest singular value of a matrix of exact numbers of rank two at most."""
+    """The largest singular value of a matrix of exact numbers: in closed form for rank two at most."""
     import sympy
 
-    small = t if t.shape[0] <= t.shape[1] else t.T
-    gram = small @ small.T
-    first, second = (sympy.expand(power.trace()) for power in (gram, gram @ gram))  # λ + λ' and λ² + λ'²
-    if len(small) > 2:
-        third = sympy.expand((gram @ gram @ gram).trace())
-        if not (first**3 - 3 * first * second + 2 * third).equals(0):  # 6 times Σ of the products of three eigenvalues
-            raise InputError(f"{who}: exact singular values need a matrix of rank 2 at most; W has shape {t.shape}")
-    if first == 0:
-        raise InputError(f"{who}: all weights are 0, so their largest singular value is 0; use other weights")
-    gap = sympy.sqrt(sympy.expand(2 * second - first**2))
-    return np.full((1, 1), sympy.sqrt(sympy.sqrtdenest((first + gap) / 2)), dtype=object)
+    enclosed = getattr(t.flat[0], "largest_singular", None)
+    if enclosed is None or all(entry.is_rational for entry in t.flat):
+        plain = np.frompyfunc(sympy.sympify, 1, 1)(t)
+        small = plain if t.shape[0] <= t.shape[1] else plain.T
+        gram = small @ small.T
+        first, second = (sympy.expand(power.trace()) for power in (gram, gram @ gram))  # λ + λ' and λ² + λ'²
+        if first == 0:
+            raise InputError(f"{who}: all weights are 0, so their largest singular value is 0; use other weights")
+        third = sympy.expand((gram @ gram @ gram).trace()) if len(small) > 2 else None
+        # 6 times Σ of the products of three eigenvalues
+        if third is None or (first**3 - 3 * first * second + 2 * third).equals(0):
+            gap = sympy.sqrt(sympy.expand(2 * second - first**2))
+            return np.full((1, 1), sympy.sqrt(sympy.sqrtdenest((first + gap) / 2)), dtype=object)
+    if enclosed is None:
+        raise InputError(f"{who}: exact singular values need a matrix of rank 2 at most; W has shape {t.shape}")
+    return np.full((1, 1), enclosed(t), dtype=object)

@@ -253,7 +253,8 @@ def root(x: Array) -> Array:
     if np.asarray(x).dtype.kind == "O":
         import sympy
 
-        return np.asarray(np.frompyfunc(sympy.sqrt, 1, 1)(x), object)
+        exact = np.frompyfunc(lambda value: value.sqrt() if hasattr(value, "sqrt") else sympy.sqrt(value), 1, 1)
+        return np.asarray(exact(x), object)
     return np.sqrt(x)
 
 

@@ -18,7 +18,6 @@ from ..axes import Axis, Site
 from ..cells import Cells
 from ..frozen import Frozen
 from ..normalizers import Normalized, Normalizer, Stage
-from ..spectral import Spectral
 from ..standardize import Scale, Standardize
 from ..symbolic.groups import GROUP
 from ..symbolic.indexed import IndexArray, generic, generic_state, generic_value

@@ -17,8 +17,8 @@ from ..axes import Axis, Site
 from ..errors import InputError
 from ..normalizers import Normalizer
 from ..symbolic.exact import differs
-from ..symbolic.indexed import exact
 from ..symbolic.latex import matrix
+from ..symbolic.surds import Surd, digits
 from ..transformations import Parameter, State, Transformation
 from .numbers import random_value, with_positions
 
@@ -34,7 +34,10 @@ _Candidate = tuple[Any, Any, tuple[Any, ...]]  # X, W and the parameters
 
 @dataclass(frozen=True)
 class Witness:
-    """Rational X, W and parameters at which Â changes: ``before`` and ``after`` are its exact values at ``entry``."""
+    """Rational X, W and parameters at which Â changes: ``before`` and ``after`` are its exact values at ``entry``.
+
+    Values that take many nested roots are given by 50 digits, each enclosed in an interval.
+    """
 
     X: Any
     W: Any
@@ -51,7 +54,8 @@ class Witness:
     def __repr__(self) -> str:
         entry = ",".join(map(str, self.entry))
         given = "".join(f", {p.symbol} = {_plain(v)}" for p, v in zip(self.parameters, self.values, strict=True))
-        return f"X = {_plain(self.X)}, W = {_plain(self.W)}{given}: â[{entry}] is {self.before}, becomes {self.after}"
+        before, after = map(_shown, (self.before, self.after))
+        return f"X = {_plain(self.X)}, W = {_plain(self.W)}{given}: â[{entry}] is {before}, becomes {after}"
 
     def latex(self) -> str:
         """The counterexample as one line of mathematics."""
@@ -62,8 +66,14 @@ class Witness:
             scalar = np.size(value) == 1
             parts.append(f"{symbol} = {sympy.latex(np.ravel(value)[0]) if scalar else matrix(np.atleast_2d(value))}")
         place = " ".join(str(k + 1) for k in self.entry)
-        change = rf"\hat{{a}}_{{{place}}} = {sympy.latex(self.before)} \;\to\; {sympy.latex(self.after)}"
+        before, after = (sympy.latex(_shown(value)) for value in (self.before, self.after))
+        change = rf"\hat{{a}}_{{{place}}} = {before} \;\to\; {after}"
         return r",\; ".join(parts) + r":\quad " + change
+
+
+def _shown(value: Any) -> Any:
+    """A number as it is shown: digits are cut."""
+    return value.n(12) if value.is_Float else value
 
 
 def _plain(array: Any) -> str:
@@ -172,6 +182,12 @@ def _lower(normalizer: Normalizer, transformation: Transformation, candidate: _C
 
 def _sizes(normalizer: Normalizer, transformation: Transformation) -> Iterator[dict[Axis, int]]:
     least, multiple = normalizer.minimum(), normalizer.multiples()
+    units = normalizer.units
+    if units is not None and (units < least[Axis.UNIT] or units % multiple[Axis.UNIT]):
+        raise InputError(
+            f"{normalizer.name} has statistics of {units} units but its cells need H >= {least[Axis.UNIT]}, a multiple "
+            f"of {multiple[Axis.UNIT]}: no model has both; give statistics of as many units"
+        )
     for parameter in transformation.parameters:
         if parameter.symbol in ("pi", "Q"):
             (axis,) = parameter.axes
@@ -180,8 +196,8 @@ def _sizes(normalizer: Normalizer, transformation: Transformation) -> Iterator[d
     if with_positions(normalizer, transformation):
         axes.insert(1, Axis.POSITION)
     start = {axis: least[axis] for axis in axes}
-    if normalizer.units is not None:  # frozen statistics fix the number of units
-        start[Axis.UNIT] = normalizer.units
+    if units is not None:  # frozen statistics fix the number of units
+        start[Axis.UNIT] = units
         axes.remove(Axis.UNIT)
     grown = itertools.product(range(3), repeat=len(axes))
     sizes = (
@@ -242,7 +258,7 @@ def _models(size: dict[Axis, int]) -> Iterator[tuple[Any, Any]]:
 def _evaluate(
     normalizer: Normalizer, transformation: Transformation, state: State, values: tuple[Any, ...], kind: type
 ) -> tuple[Any, Any] | None:
-    convert = np.vectorize(exact, otypes=[object]) if kind is object else (lambda array: np.asarray(array, float))
+    convert = np.vectorize(Surd.of, otypes=[object]) if kind is object else (lambda array: np.asarray(array, float))
     cast = [v if p.symbol == "pi" else convert(v) for p, v in zip(transformation.parameters, values, strict=True)]
     start = State(convert(state.X), convert(state.W))
     moved = transformation.act(start, cast)
@@ -264,11 +280,15 @@ def _exactly(
     pair = _evaluate(normalizer, transformation, state, values, object)
     if pair is None:
         return None
-    entries = sorted(np.ndindex(pair[0].shape), key=lambda e: sum(sympy.count_ops(array[e]) for array in pair))
-    for entry in entries:
+    entries = sorted(np.ndindex(pair[0].shape), key=lambda e: sum(Surd.of(array[e]).operations for array in pair))
+    short = [e for e in entries if not any(Surd.of(array[e]).is_large for array in pair)]
+    for entry in sorted(short, key=lambda e: sum(sympy.count_ops(array[e]) for array in pair)):
         before, after = (_tidy(array[entry]) for array in pair)
         if differs(before, after):
             return Witness(state.X, state.W, values, entry, before, after, transformation.parameters)
+    for entry in (e for e in entries if e not in short):
+        if (found := digits(*(Surd.of(array[entry]) for array in pair))) is not None:
+            return Witness(state.X, state.W, values, entry, *found, transformation.parameters)
     return None
 
 

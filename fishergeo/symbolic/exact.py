@@ -45,7 +45,7 @@ def _apart(a: Any, b: Any) -> bool:
 
     precision, iv.prec = iv.prec, _BITS
     try:
-        return 0 not in _enclose(a) - _enclose(b)
+        return 0 not in enclose(a) - enclose(b)
     except (ComplexResult, ZeroDivisionError):  # an interval around 0 under a root or below a line
         return False
     finally:
@@ -61,20 +61,20 @@ def _is_root(term: Any) -> bool:
     )
 
 
-def _enclose(expr: Any) -> Any:
+def enclose(expr: Any) -> Any:
     """An interval that contains a real number."""
     from mpmath import iv
 
     if expr.is_Rational:
         return iv.mpf(int(expr.p)) / iv.mpf(int(expr.q))
     if expr.is_Pow and expr.exp.is_Rational:
-        base = _enclose(expr.base)
+        base = enclose(expr.base)
         if expr.exp.is_Integer:
             return base ** int(expr.exp)
-        return iv.sqrt(base) ** int(2 * expr.exp) if expr.exp.q == 2 else iv.exp(iv.log(base) * _enclose(expr.exp))
+        return iv.sqrt(base) ** int(2 * expr.exp) if expr.exp.q == 2 else iv.exp(iv.log(base) * enclose(expr.exp))
     if expr == sympy.pi:
         return +iv.pi
-    parts = [_enclose(part) for part in expr.args]
+    parts = [enclose(part) for part in expr.args]
     combine = {sympy.Add: operator.add, sympy.Mul: operator.mul, sympy.exp: iv.exp, sympy.log: iv.log}.get(expr.func)
     if combine is None or not parts:
         raise TypeError(f"{expr} is not built from rationals, π, + * powers, exp and log")
