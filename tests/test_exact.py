@@ -32,7 +32,7 @@ def blocks(request, monkeypatch):
         monkeypatch.setattr(exact, "_BLOCK", 64)
         monkeypatch.setattr(product, "_BLOCK", 64)
         monkeypatch.setattr(pieces, "_ROWS", 7)
-        monkeypatch.setattr(Grams, "prefers_pairs", staticmethod(lambda features, count: False))
+        monkeypatch.setattr(Grams, "choose", staticmethod(lambda features, count: "updates"))
     return request.param
 
 
@@ -91,20 +91,31 @@ def test_offsets_cost_batch_norm_no_digits(normalizer, offset, rng):
     assert np.abs(far - near).max() < lost * np.abs(near).max()
 
 
-@pytest.mark.parametrize("pairs", [True, False], ids=["products", "updates"])
+@pytest.mark.parametrize("kernel", ["products", "stripes", "updates"])
 @pytest.mark.parametrize("signed", [False, True])
-def test_weighted_gram_matrices(pairs, signed, rng, monkeypatch):
-    monkeypatch.setattr(Grams, "prefers_pairs", staticmethod(lambda features, count: pairs))
-    monkeypatch.setattr(gram, "_BLOCK", 100)
-    phi, weights = rng.normal(size=(130, 5)), rng.normal(size=(4, 130))
+def test_weighted_gram_matrices(kernel, signed, rng, monkeypatch):
+    monkeypatch.setattr(Grams, "choose", staticmethod(lambda features, count: kernel))
+    for name, small in (("_ROWS", 30), ("_STRIPE", 3), ("_FORMED", 200)):
+        monkeypatch.setattr(gram, name, small)
+    phi, weights = rng.normal(size=(130, 7)), rng.normal(size=(4, 130))
     if not signed:
         weights = np.abs(weights)
-    grams = Grams(5, 4)
+    grams = Grams(7, 4)
     grams.add(phi[:77], weights[:, :77])
     grams.add(phi[77:], weights[:, 77:])
     found = np.stack(grams.matrices())
     assert (found == found.transpose(0, 2, 1)).all()
     assert np.abs(found - (phi.T * weights[:, None]) @ phi).max() < 1e-12
+
+
+def test_the_number_of_threads_changes_no_bit(rng, monkeypatch):
+    def build(threads):
+        monkeypatch.setattr(fg.information.threads, "_threads", lambda controller: threads)
+        model, p, X = setup(fg.batch_norm, fg.categorical, (300, 40), np.random.default_rng(0))
+        return fg.fisher(model, p, X).to_dense()
+
+    monkeypatch.setattr(fg.information.threads, "_WORTHWHILE", 0)
+    np.testing.assert_array_equal(build(1), build(3))
 
 
 @pytest.mark.parametrize(

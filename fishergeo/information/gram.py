@@ -1,79 +1,133 @@
 r"""Weighted Gram matrices Σ_n ω_tn φ_n φ_nᵀ of many weights ω_t at once: the arithmetic of every exact Fisher matrix.
 
-Both kernels do the minimal T·N·m(m+1) operations of symmetric results.  Few features (or many weights) go through one
-product of the weights with the m(m+1)/2 products φ_a φ_b; many features go through one symmetric rank-n update a weight,
-of rows scaled by √|ω|, positive and negative weights apart.  Rows are taken in blocks that stay in the cache.
+All kernels do the minimal T·N·m(m+1) operations of symmetric results (stripes a few percent more), on rows in blocks
+that stay in the cache.  What is formed is multiplied as a matrix: with few features, or as many weights as features, the
+products φ_a φ_b; else the rows ω_t φ_a, a stripe of features at a time; with very many features √|ω_t| φ, positive and
+negative weights apart.  Each sum is made by one thread in one order, whatever the number of threads.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import dsyrk
 
 from ..families import Floats
+from .threads import each
 
-_BLOCK = 1 << 17  # numbers in a block of products φ_a φ_b, or of scaled rows: 1 MiB
+_ROWS = 256  # cases in a block
+_FORMED = 1 << 17  # numbers in a block of what is formed: 1 MiB
+_STRIPE = 12  # features in a stripe
 
 
 class Grams:
     """The sums Σ_n ω_tn φ_n φ_nᵀ, t = 1…T, of features φ (n, m) and weights (T, n) that are added block by block."""
 
     def __init__(self, features: int, count: int) -> None:
-        self.features, self.count = features, count
-        self.paired = self.prefers_pairs(features, count)
-        size = features * (features + 1) // 2
-        self.sums = [np.zeros((count, size))] if self.paired else [np.zeros((features,) * 2) for _ in range(count)]
+        self.features, self.count, self.kernel = features, count, self.choose(features, count)
+        self.spans = list(self._spans())
+        self.sums = [np.zeros(self._shape(*span)) for span in self.spans]
 
     @staticmethod
-    def prefers_pairs(features: int, count: int) -> bool:
-        """Whether products of features, formed once, are cheaper than rows scaled for each weight."""
-        return features <= 24 or (features <= 160 and count > 20)
+    def choose(features: int, count: int) -> str:
+        """The kernel for so many features and weights: "products", "stripes" or "updates"."""
+        if features <= 24 or (features <= 160 and 3 * count > features):
+            return "products"
+        return "stripes" if features <= 400 and count > 2 else "updates"
+
+    def _spans(self) -> Iterator[tuple[int, int]]:
+        """Ranges of features, or of weights, whose sums are made together."""
+        if self.kernel == "updates":
+            yield from ((t, t + 1) for t in range(self.count))
+            return
+        start, m = 0, self.features
+        while start < m:
+            stop = min(m, start + _STRIPE)
+            if self.kernel == "products":
+                while stop < m and (stop - start) * (m - start) < _FORMED // _ROWS:
+                    stop += 1
+            yield start, stop
+            start = stop
+
+    def _shape(self, start: int, stop: int) -> tuple[int, int]:
+        m = self.features
+        if self.kernel == "updates":
+            return m, m
+        if self.kernel == "stripes":
+            return self.count * (stop - start), m - start
+        return self.count, _products(m, start) - _products(m, stop)
 
     def add(self, phi: Floats, weights: Floats) -> None:
         """Add a block of cases: φ (n, m), ω (T, n)."""
-        step = max(64, (_BLOCK // (self.sums[0].shape[1] if self.paired else self.features)) & ~63)
-        for start in range(0, len(phi), step):
-            rows = slice(start, start + step)
-            (self._add_paired if self.paired else self._add_scaled)(phi[rows], weights[:, rows])
+        make = {"products": self._products, "stripes": self._stripe, "updates": self._update}[self.kernel]
+        columns = phi if self.kernel == "updates" else np.ascontiguousarray(phi.T)
+        tasks = [partial(make, total, *span, columns, weights) for total, span in zip(self.sums, self.spans)]
+        if self.kernel == "updates":  # the threads of BLAS do well on large matrices
+            for task in tasks:
+                task()
+        else:
+            each(tasks, self.count * phi.size * self.features / 2)
 
-    def _add_paired(self, phi: Floats, weights: Floats) -> None:
-        m, columns = self.features, np.ascontiguousarray(phi.T)
-        products = np.empty((self.sums[0].shape[1], len(phi)))
-        start = 0
-        for a in range(m):
-            np.multiply(columns[a:], columns[a], out=products[start : start + m - a])
-            start += m - a
-        self.sums[0] += weights @ products.T
+    def _products(self, total: Floats, start: int, stop: int, columns: Floats, weights: Floats) -> None:
+        n = columns.shape[1]
+        formed, part = np.empty((total.shape[1], min(n, _ROWS))), np.empty_like(total)
+        for first in range(0, n, _ROWS):
+            block = columns[start:, first : first + _ROWS]
+            products = formed[:, : block.shape[1]]
+            place = 0
+            for a in range(stop - start):
+                following = block[a:]
+                np.multiply(following, block[a], out=products[place : place + len(following)])
+                place += len(following)
+            total += np.matmul(weights[:, first : first + _ROWS], products.T, out=part)
 
-    def _add_scaled(self, phi: Floats, weights: Floats) -> None:
-        roots = np.sqrt(np.abs(weights))
-        buffer = np.empty_like(phi)
-        for total, weight, root in zip(self.sums, weights, roots, strict=True):
-            negative = weight < 0
-            if not negative.any():
-                np.multiply(phi, root[:, None], out=buffer)
-                _update(total, buffer, 1.0)
+    def _stripe(self, total: Floats, start: int, stop: int, columns: Floats, weights: Floats) -> None:
+        n, count, width = columns.shape[1], self.count, stop - start
+        formed, part = np.empty(count * width * min(n, _ROWS)), np.empty_like(total)
+        for first in range(0, n, _ROWS):
+            block, weight = columns[start:, first : first + _ROWS], weights[:, first : first + _ROWS]
+            scaled = formed[: count * width * block.shape[1]].reshape(count, width, -1)
+            np.multiply(block[:width], weight[:, None], out=scaled)
+            total += np.matmul(scaled.reshape(count * width, -1), block.T, out=part)
+
+    def _update(self, total: Floats, start: int, stop: int, phi: Floats, weights: Floats) -> None:
+        weight, step = weights[start], max(_ROWS, _FORMED // self.features)
+        root, negative = np.sqrt(np.abs(weight)), weight < 0
+        buffer = np.empty((min(step, len(phi)), phi.shape[1]))
+        for first in range(0, len(phi), step):
+            rows = slice(first, first + step)
+            block, below = phi[rows], negative[rows]
+            if not below.any():
+                scaled = np.multiply(block, root[rows, None], out=buffer[: len(block)])
+                _add_square(total, scaled, 1.0)
                 continue
-            for sign, where in ((1.0, ~negative), (-1.0, negative)):
+            for sign, where in ((1.0, ~below), (-1.0, below)):
                 chosen = np.flatnonzero(where)
-                part = np.take(phi, chosen, axis=0, out=buffer[: len(chosen)], mode="clip")
-                part *= root[chosen, None]
-                _update(total, part, sign)
+                scaled = np.take(block, chosen, axis=0, out=buffer[: len(chosen)], mode="clip")
+                scaled *= root[rows][chosen, None]
+                _add_square(total, scaled, sign)
 
     def matrices(self) -> list[Floats]:
         """The T symmetric matrices (m, m).  The sums are used up."""
-        sums, self.sums = self.sums, []
-        if self.paired:
-            return list(np.take(sums[0], _square(self.features), axis=1))
-        for total in sums:
-            mirror(total)
-        return sums
+        sums, self.sums, m = self.sums, [], self.features
+        if self.kernel == "updates":
+            for total in sums:
+                mirror(total)
+            return sums
+        if self.kernel == "products":
+            return list(np.take(np.concatenate(sums, axis=1), _places(m), axis=1))
+        out = np.empty((self.count, m, m))
+        for total, (start, stop) in zip(sums, self.spans):
+            out[:, start:, start:stop] = total.reshape(self.count, stop - start, m - start).transpose(0, 2, 1)
+        for matrix in out:
+            mirror(matrix)
+        return list(out)
 
 
-def _update(total: Floats, rows: Floats, sign: float) -> None:
+def _add_square(total: Floats, rows: Floats, sign: float) -> None:
     """total += sign·rowsᵀrows, in the lower triangle (the upper one in the column order of BLAS)."""
     if len(rows):
         dsyrk(sign, rows.T, beta=1.0, c=total.T, overwrite_c=1)
@@ -89,9 +143,14 @@ def mirror(total: Floats) -> None:
         total[start:stop, stop:] = total[stop:, start:stop].T
 
 
+def _products(m: int, start: int) -> int:
+    """How many products φ_a φ_b there are with start <= a <= b < m."""
+    return (m - start) * (m - start + 1) // 2
+
+
 @lru_cache(maxsize=32)
-def _square(m: int) -> NDArray[np.intp]:
+def _places(m: int) -> NDArray[np.intp]:
     """Where the entry (a, b) of a symmetric matrix lies among its m(m+1)/2 numbers."""
     place = np.zeros((m, m), dtype=np.intp)
-    place[np.triu_indices(m)] = np.arange(m * (m + 1) // 2)
+    place[np.triu_indices(m)] = np.arange(_products(m, 0))
     return np.maximum(place, place.T)
