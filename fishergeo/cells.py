@@ -49,6 +49,12 @@ class First:
         rounding = sympy.ceiling if self.rounding is math.ceil else sympy.floor
         return rounding(size * sympy.Rational(self.fraction.numerator, self.fraction.denominator))
 
+    def least(self, count: int) -> int:
+        """The smallest size of which ``count`` entries or more enter."""
+        if self.rounding is math.ceil:
+            return math.floor((count - 1) / self.fraction) + 1
+        return math.ceil(count / self.fraction)
+
 
 @dataclass(frozen=True)
 class Cells:

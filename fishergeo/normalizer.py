@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from .errors import InputError
 from .frozen import Frozen
 from .opaque import Opaque, OpaquelyDone
 from .spectral import Spectral, SpectrallyScaled
-from .standardize import Standardize, Standardized, check_eps
+from .standardize import Scale, Standardize, Standardized, check_eps
 
 Stage = Standardize | Frozen | Spectral | Opaque
 Done = Standardized | SpectrallyScaled | OpaquelyDone
@@ -147,10 +146,7 @@ class Normalizer:
         for _, stage in self.stages:
             if isinstance(stage, Standardize):
                 axis = _widest(stage.over)
-                least = stage.minimum * dict(stage.groups).get(axis, 1)
-                if stage.first is not None:
-                    least = next(size for size in itertools.count(1) if stage.first.of(size) >= least)
-                sizes[axis] = max(sizes[axis], least)
+                sizes[axis] = max(sizes[axis], stage.minimum * dict(stage.groups).get(axis, 1))
         return {axis: -(-size // multiples[axis]) * multiples[axis] for axis, size in sizes.items()}
 
     def __call__(self, X: Array, W: Array, shift: Array | None = None) -> Normalized:
@@ -158,7 +154,7 @@ class Normalizer:
         inputs = self._site(Site.INPUTS, self.inputs, X)
         weight = self._site(Site.WEIGHT, self.weight, W)
         Xhat, What = _last(inputs, X), _last(weight, W)
-        A = Xhat @ What.swapaxes(-1, -2)
+        A = _summed_inputs(Xhat, What)
         if shift is not None:
             A = A + shift
         return Normalized(inputs, weight, self._site(Site.SUMMED, self.summed, A), Xhat, What, A)
@@ -185,14 +181,14 @@ class Normalizer:
                 raise InputError(
                     f"{self.name} got {letter}={sizes[axis]}: {parts} equal groups need {letter} divisible by it"
                 )
-        count = math.prod(sizes.values()) // math.prod(parts for axis, parts in stage.groups if axis in sizes)
-        if stage.first is not None:
-            count = stage.first.of(count)
-            got += f", of which the first {count} enter the moments"
-        if count < stage.minimum:
-            if count == 0 or stage.minimum == 1:
+        size = math.prod(sizes.values()) // math.prod(parts for axis, parts in stage.groups if axis in sizes)
+        if size < stage.minimum:
+            count = size if stage.first is None else stage.first.of(size)
+            if stage.first is not None:
+                got += f", of which the first {count} enter the moments"
+            if count == 0:
                 why = "an empty cell has no moments"
-            elif stage.minimum == 2:
+            elif not stage.center or stage.scale is Scale.NONE:
                 why = "one number leaves nothing, or only its sign"
             elif count == 2:
                 why = "standardizing two numbers leaves only a sign, so every weight block is 0"
@@ -206,6 +202,13 @@ class Normalizer:
 def _widest(axes: Iterable[Axis]) -> Axis:
     """The axis of a cell that is enlarged where the cell is too small: positions last."""
     return min(axes, key=lambda axis: (axis is Axis.POSITION, axis.name))
+
+
+def _summed_inputs(Xhat: Array, What: Array) -> Array:
+    """A = X̂ Ŵᵀ; where there are only cases each unit is contiguous, as its moments want it."""
+    if isinstance(Xhat, np.ndarray) and Xhat.ndim == 2 and Xhat.dtype != object:
+        return (What @ Xhat.T).T
+    return Xhat @ What.swapaxes(-1, -2)
 
 
 def _last(stages: tuple[Done, ...], t: Array) -> Array:

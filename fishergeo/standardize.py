@@ -139,8 +139,18 @@ class Standardize:
 
     @property
     def minimum(self) -> int:
-        """The smallest cell that keeps a degree of freedom: centering and scaling each use one up."""
-        return 1 if self.has_eps else 1 + self.center + (self.scale is not Scale.NONE)
+        """The smallest cell that keeps a degree of freedom: centering and scaling each use one up.
+
+        Entries beside those that enter the moments keep their own, where σ is not 0.
+        """
+        scaled = self.scale is not Scale.NONE
+        whole = 1 if self.has_eps else 1 + self.center + scaled
+        if self.first is None:
+            return whole
+        size = self.first.least(1 if self.has_eps else 1 + (self.center and scaled))
+        while size < whole and self.first.of(size) == size:
+            size += 1
+        return size
 
     def __call__(self, t: Array, layout: tuple[Axis, ...], who: str = "Standardize") -> Standardized:
         """Standardize ``t``, whose axes are ``layout``; raises `InputError` where σ = 0, naming the cell."""

@@ -100,17 +100,22 @@ CASES = {
     "no unit left": (
         lambda: at(prms_norm(Fraction(1, 16), math.floor), units=8),
         "got H=8, of which the first 0 enter the moments: an empty cell has no moments",
-        "use H >= 32",
+        "use H >= 16",
     ),
     "no unit left, with eps": (
         lambda: at(prms_norm(Fraction(1, 16), math.floor).with_eps(1e-5), units=8),
         "got H=8, of which the first 0 enter the moments",
         "use H >= 16",
     ),
-    "one unit left": (
-        lambda: at(prms_norm(Fraction(1, 16)), units=8),
-        "got H=8, of which the first 1 enter the moments",
-        "use H >= 17 or eps > 0",
+    "one unit": (
+        lambda: at(prms_norm(Fraction(1, 16)), units=1),
+        "got H=1, of which the first 1 enter the moments: one number leaves nothing, or only its sign",
+        "use H >= 2 or eps > 0",
+    ),
+    "the mean and deviation of one unit": (
+        lambda: at(fg.Normalizer("first", summed=fg.Standardize(UNIT, first=fg.First(Fraction(1, 4)))), units=4),
+        "first got H=4, of which the first 1 enter the moments: one number is its own mean",
+        "use H >= 5 or eps > 0",
     ),
     "leading entries along two axes": (
         lambda: fg.Standardize([UNIT, POSITION], first=fg.First(0.5)),
@@ -171,7 +176,7 @@ def test_what_is_next_to_the_refused():
     """The value where only the derivative is refused, the sizes that the messages ask for, and whole numbers of NumPy."""
     W = np.eye(4)
     np.testing.assert_allclose(at(spectral_norm, units=4, weight=W), X)
-    for normalizer, units in ((group_norm(2), 6), (prms_norm(Fraction(1, 16)), 17), (prms_norm(0.0625, math.floor), 32)):
+    for normalizer, units in ((group_norm(2), 6), (prms_norm(Fraction(1, 16)), 2), (prms_norm(0.0625, math.floor), 16)):
         assert np.isfinite(at(normalizer, units=units)).all()
     assert group_norm(np.int64(2)) == group_norm(2)
     assert ghost_batch_norm(np.int64(2)) == ghost_batch_norm(2)

@@ -139,6 +139,25 @@ def test_how_many_entries_lead(rounding):
     """⌈pK⌉ and ⌊pK⌋ in exact arithmetic: 0.7 of 10 is 7, though 0.7 is not seven tenths in binary."""
     for p, size, up, down in ((Fraction(1, 16), 8, 1, 0), (0.7, 10, 7, 7), ("2/5", 6, 3, 2), (1, 5, 5, 5)):
         assert fg.First(p, rounding).of(size) == (up if rounding is math.ceil else down)
+    for p in (Fraction(1, 16), 0.7, Fraction(2, 3), 1):
+        first = fg.First(p, rounding)
+        for count in range(1, 5):
+            assert first.least(count) == next(size for size in itertools.count(1) if first.of(size) >= count)
+
+
+def test_smallest_cells():
+    """From the minimum on every larger size leaves a degree of freedom, and one less does not."""
+    for center, scale in ((True, fg.Scale.STD), (True, fg.Scale.NONE), (False, fg.Scale.STD)):
+        for p, rounding in itertools.product((Fraction(1, 16), Fraction(1, 3), 0.9, 1), (math.ceil, math.floor)):
+            leading = fg.Standardize(fg.Axis.UNIT, center=center, scale=scale, first=fg.First(p, rounding))
+
+            def free(size, leading=leading, used=center + (scale is not fg.Scale.NONE)):
+                count = leading.first.of(size)
+                few = 2 if used == 2 else 1  # of which σ is not 0
+                return count >= few and (count < size or size > used)
+
+            assert not free(leading.minimum - 1)
+            assert all(map(free, range(leading.minimum, leading.minimum + 40)))
 
 
 LAYOUT = fg.Site.WEIGHT.layout(2)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from fractions import Fraction
 
+import contracts
 import numpy as np
 import oracles
 import pytest
@@ -443,3 +445,32 @@ def test_check_refuses_anything_else():
 
 def test_check_is_reproducible():
     assert fg.check(fg.weight_norm, rng=3) == fg.check(fg.weight_norm, rng=3)
+
+
+# --- moments of few units ----------------------------------------------------------------------------------------------
+
+ONE = fg.First(Fraction(1, 8))
+TWO = fg.First(Fraction(1, 4))
+FEW = {  # stages of 8 units, and the null directions of a Gaussian model of 4 inputs
+    "one unit leads": (fg.prms_norm(Fraction(1, 16)).summed[0], 1 + 7),
+    "one unit's value is taken off": (fg.Standardize(fg.Axis.UNIT, scale=fg.Scale.NONE, first=ONE), 4 + 8),
+    "two units lead": (fg.Standardize(fg.Axis.UNIT, first=TWO), 4 + 1 + 6),
+}
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_moments_of_few_units(name, rng):
+    """What leads is reduced to signs; every other unit keeps an exchange of its own between weights and gain."""
+    stage, nullity = FEW[name]
+    normalizer = fg.Normalizer(name, summed=stage)
+    assert normalizer.minimum()[fg.Axis.UNIT] <= 8
+    model, X = fg.GLM(fg.gaussian, normalizer), rng.normal(size=(60, 4))
+    p = model.init(inputs=4, units=8, rng=rng)
+    if stage.scale is not fg.Scale.NONE:
+        leading = model.linearize(p, X).normalized.value[:, : stage.first.of(8)]
+        contracts.close(np.abs(leading), np.ones_like(leading), 1e-12)
+    found = fg.symmetries(model, p, X)
+    assert (found.nullity, found.unexplained) == (nullity, 0), found
+    per_unit = fg.per_unit_fisher(model, p, X)
+    assert per_unit.gap > 0.05
+    assert fg.check(normalizer), fg.check(normalizer)

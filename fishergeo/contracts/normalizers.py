@@ -67,7 +67,7 @@ def fisher_is_the_expected_square(normalizer: Normalizer, rng: np.random.Generat
         return (change if basis.gain is None else change + basis.gain[k] * value).reshape(-1, p.units)
 
     J = np.stack([column(k) for k in range(p.size)])
-    probability = 1 / (1 + np.exp(-(gain * value + p.bias).reshape(-1, p.units)))
+    probability = bernoulli.mean((gain * value + p.bias).reshape(-1, p.units))
     truth = np.einsum("pnh,nh,qnh->pq", J, probability * (1 - probability), J) / len(probability)
     F = fisher(model, p, X).to_dense()
     if np.linalg.eigvalsh(F).min() < -1e-12 * np.abs(F).max():
@@ -133,8 +133,9 @@ def null_space_is_explained(normalizer: Normalizer, rng: np.random.Generator) ->
     X, p = random_model(normalizer, rng)
     found = []
     for kind, data in _data_sets(X, rng):
+        reach = float(np.abs(normalizer(data, p.weight).value).max())
         for family in (f for f in FAMILIES if f.units in (None, p.units)):
-            result = symmetries(GLM(family, normalizer), _inside(family, p, rng), data)
+            result = symmetries(GLM(family, normalizer), _inside(family, p, reach, rng), data)
             if result.unexplained:
                 raise Broken(
                     f"{result.unexplained} of {result.nullity} null directions have no generator ({family.name}, {kind})"
@@ -155,12 +156,12 @@ def _data_sets(X: Floats, rng: np.random.Generator) -> Iterator[tuple[str, Float
     yield "data with rows along one direction of their own", mixed @ rng.normal(size=(X.shape[-1], X.shape[-1]))
 
 
-def _inside(family: Family, p: Params, rng: np.random.Generator) -> Params:
-    """Parameters whose Z stay near admissible natural parameters of the family."""
-    bias = typical(family, rng, 1, p.units)[0]
+def _inside(family: Family, p: Params, reach: float, rng: np.random.Generator) -> Params:
+    """Parameters whose Z stay near admissible natural parameters of the family; ``reach`` is max |Â|."""
+    bias, scale = typical(family, rng, 1, p.units)[0], 0.02 * min(1, 10 / reach)
     if p.gain is None:
-        return Params(0.02 * p.weight, bias)
-    return Params(p.weight, bias, 0.02 * p.gain)
+        return Params(scale * p.weight, bias)
+    return Params(p.weight, bias, scale * p.gain)
 
 
 CONTRACTS = (

@@ -15,7 +15,8 @@ from scipy.sparse.csgraph import connected_components
 from ..axes import Axis, Site
 from ..families import Floats
 from ..model import Linearization
-from ..standardize import Scale
+from ..normalizers import Done
+from ..standardize import Scale, Standardized
 
 Labels = NDArray[np.intp]
 
@@ -29,7 +30,8 @@ class Cells:
 
     Its input is X̂Vᵀ with V = ``weight`` (H, D), up to a constant of each unit, and ``pull`` dV is the change of W that
     brings dV about.  A cell is a set of units, a row of ``blocks`` (k, H), times a set of cases (and positions), those
-    with one number in ``rows`` (N,).  ``sigma`` (N, H) is None where nothing is divided.
+    with one number in ``rows`` (N,).  ``entering`` (k, H) are the units of ``blocks`` whose moments are taken; ``sigma``
+    (N, H) is None where nothing is divided.
     """
 
     X: Floats
@@ -38,6 +40,7 @@ class Cells:
     sigma: Floats | None
     center: bool
     blocks: Floats
+    entering: Floats
     rows: Labels
 
     @property
@@ -58,7 +61,8 @@ class Cells:
         """V less its mean over the units of a cell, where each case has cells of its own: what Â is made of."""
         if not (self.center and self.single):
             return self.weight
-        return self.weight - self.blocks.T @ (self.blocks @ self.weight / self.blocks.sum(axis=1, keepdims=True))
+        mean = self.entering @ self.weight / self.entering.sum(axis=1, keepdims=True)
+        return self.weight - self.blocks.T @ mean
 
     @property
     def shifts(self) -> Floats:
@@ -153,7 +157,8 @@ class Structure:
             if stage.over and kept.any() and (affine or len(blocks) < self.units):
                 rows = rows if affine else np.arange(len(rows))
                 spread = None if sigma is None else (past * sigma)[kept]
-                found.append(Cells(self.X[kept], V, pull, spread, stage.center, blocks, rows[kept]))
+                entering = blocks * _units_that_enter(done)
+                found.append(Cells(self.X[kept], V, pull, spread, stage.center, blocks, entering, rows[kept]))
             if not all(t is None or np.prod(np.shape(t)[:-1]) == 1 for t in (done.mean, done.sigma)):
                 affine, past = False, past if sigma is None else past * sigma
             if affine:
@@ -183,6 +188,12 @@ def _runs(stage: object, layout: tuple[Axis, ...], shape: Sequence[int]) -> list
     over, groups = getattr(stage, "over", ()), dict(getattr(stage, "groups", ()))
     parts = [groups.get(axis, 1) if axis in over else size for axis, size in zip(layout, shape, strict=True)]
     return [np.arange(size) * count // size for size, count in zip(shape, parts, strict=True)]
+
+
+def _units_that_enter(done: Done) -> Floats:
+    """1 for the units that enter the moments of their cell, 0 for others; a single number where all do."""
+    share = done.cells.share if isinstance(done, Standardized) else None
+    return np.ones(1) if share is None or share.ndim > 1 else share
 
 
 def _of_unit(sigma: Floats | None) -> Floats:
