@@ -36,30 +36,6 @@ class ObservedInformation(Metric):
     0.  `solve` with damping needs F + damping·I nonsingular, not positive.
     """
 
-    def __init__(self, at: Linearization, first: Metric, curvature: Curvature | None, what: str) -> None:
-        """``first`` is the mean of J_nᵀ w_n J_n, from which that of ``curvature`` is subtracted."""
-
-        def product(V: Floats) -> Floats:
-            product = first._product(V)
-            if curvature is None:
-                return product
-            return product - curvature.product(at.model.unravel(V, at.params.units)).ravel() / at.cases
-
-        def root() -> Floats:
-            raise InputError("the observed information may be indefinite and has no real root: use fg.fisher")
-
-        super().__init__(at.params, product, root, what, at.Z.size, at.cases)
-        self._first, self._curvature = first, curvature
-
-    @cached_property
-    def _dense(self) -> Floats:
-        dense = self._first.to_dense()
-        if self._curvature is not None:
-            second = self._curvature.dense()
-            dense -= (second + second.T) / (2 * self.cases)
-        dense.flags.writeable = False
-        return dense
-
     @cached_property
     def _eigen(self) -> tuple[Floats, Floats]:
         """Eigenvectors (P, P) and eigenvalues (P,), decreasing in size."""
@@ -105,6 +81,32 @@ class ObservedInformation(Metric):
         return vectors @ ((vectors.T @ v) / values.reshape(-1, *(1,) * (v.ndim - 1)))
 
 
+class ExactlyObserved(ObservedInformation):
+    """The observed information of a model: the mean of J_nᵀ w_n J_n, ``first``, less that of the ``curvature`` of z."""
+
+    def __init__(self, at: Linearization, first: Metric, curvature: Curvature | None, what: str) -> None:
+        def product(V: Floats) -> Floats:
+            product = first._product(V)
+            if curvature is None:
+                return product
+            return product - curvature.product(at.model.unravel(V, at.params.units)).ravel() / at.cases
+
+        def root() -> Floats:
+            raise InputError("the observed information may be indefinite and has no real root: use fg.fisher")
+
+        super().__init__(at.params, product, root, what, at.Z.size, at.cases)
+        self._first, self._curvature = first, curvature
+
+    @cached_property
+    def _dense(self) -> Floats:
+        dense = self._first.to_dense()
+        if self._curvature is not None:
+            second = self._curvature.dense()
+            dense -= (second + second.T) / (2 * self.cases)
+        dense.flags.writeable = False
+        return dense
+
+
 def observed_fisher(model: GLM, p: Params, X: ArrayLike, Y: ArrayLike) -> ObservedInformation:
     """Minus the Hessian (P, P) of the mean log-likelihood at the observed Y; `fisher` is its expectation.
 
@@ -116,7 +118,7 @@ def observed_fisher(model: GLM, p: Params, X: ArrayLike, Y: ArrayLike) -> Observ
     first = reference if factored is None else ExactFisher(weighted, (factored,), reference)
     curvature = Curvature(at, at.residual(Y)) if model.has_gain else None  # else z is linear in the parameters
     text = f"observed (minus the Hessian of the log-likelihood), {what(model, at)}"
-    return ObservedInformation(at, first, curvature, text)
+    return ExactlyObserved(at, first, curvature, text)
 
 
 @dataclass(frozen=True)
