@@ -86,7 +86,8 @@ class IndexPrinter(LatexPrinter):
 
     def _print_Pow(self, expr: Any) -> str:
         base = expr.base
-        if "^" in self._print(base) and not base.is_Add and expr.exp.is_Integer and expr.exp > 1:
+        raised = expr.exp > 1 if expr.exp.is_Integer else not expr.exp.is_number
+        if raised and "^" in self._print(base) and not base.is_Add:
             return rf"\left({self._print(base)}\right)^{{{self._print(expr.exp)}}}"
         return super()._print_Pow(expr)
 
@@ -345,11 +346,6 @@ def matrix_form(
 
 def _gain_or_one(part: str, unit: str) -> str:
     return rf"\hat{{a}}_{unit}" if part == "gain" else ""
-
-
-def system(equations: Sequence[tuple[str, str]]) -> str:
-    """Equations below each other, aligned at the equal sign."""
-    return r"\begin{aligned}" + r" \\ ".join(f"{left} &= {right}" for left, right in equations) + r"\end{aligned}"
 
 
 def multiplicities(pairs: Sequence[tuple[str, str]]) -> str:
