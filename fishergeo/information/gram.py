@@ -3,7 +3,7 @@ r"""Weighted Gram matrices Σ_n ω_tn φ_n φ_nᵀ of many weights ω_t at once:
 All kernels do the minimal T·N·m(m+1) operations of symmetric results (stripes a few percent more), on rows in blocks
 that stay in the cache.  What is formed is multiplied as a matrix: with few features, or as many weights as features, the
 products φ_a φ_b; else the rows ω_t φ_a, a stripe of features at a time; with very many features √|ω_t| φ, positive and
-negative weights apart.  Each sum is made by one thread in one order, whatever the number of threads.
+negative weights apart (NumPy makes AᵀA by a symmetric update).  Each sum is made by one thread in one order, whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.blas import dsyrk
 
 from ..families import Floats
 from .threads import each
@@ -21,6 +20,7 @@ from .threads import each
 _ROWS = 256  # cases in a block
 _FORMED = 1 << 17  # numbers in a block of what is formed: 1 MiB
 _STRIPE = 12  # features in a stripe
+_UPDATE = 1024  # cases in an update, so that adding it up costs little
 
 
 class Grams:
@@ -65,11 +65,7 @@ class Grams:
         make = {"products": self._products, "stripes": self._stripe, "updates": self._update}[self.kernel]
         columns = phi if self.kernel == "updates" else np.ascontiguousarray(phi.T)
         tasks = [partial(make, total, *span, columns, weights) for total, span in zip(self.sums, self.spans)]
-        if self.kernel == "updates":  # the threads of BLAS do well on large matrices
-            for task in tasks:
-                task()
-        else:
-            each(tasks, self.count * phi.size * self.features / 2)
+        each(tasks, self.count * phi.size * self.features / 2)
 
     def _products(self, total: Floats, start: int, stop: int, columns: Floats, weights: Floats) -> None:
         n = columns.shape[1]
@@ -94,28 +90,26 @@ class Grams:
             total += np.matmul(scaled.reshape(count * width, -1), block.T, out=part)
 
     def _update(self, total: Floats, start: int, stop: int, phi: Floats, weights: Floats) -> None:
-        weight, step = weights[start], max(_ROWS, _FORMED // self.features)
+        weight, step = weights[start], max(_UPDATE, _FORMED // self.features)
         root, negative = np.sqrt(np.abs(weight)), weight < 0
-        buffer = np.empty((min(step, len(phi)), phi.shape[1]))
+        buffer, part = np.empty((min(step, len(phi)), phi.shape[1])), np.empty_like(total)
         for first in range(0, len(phi), step):
             rows = slice(first, first + step)
             block, below = phi[rows], negative[rows]
             if not below.any():
                 scaled = np.multiply(block, root[rows, None], out=buffer[: len(block)])
-                _add_square(total, scaled, 1.0)
+                total += np.matmul(scaled.T, scaled, out=part)
                 continue
-            for sign, where in ((1.0, ~below), (-1.0, below)):
+            for add, where in ((np.add, ~below), (np.subtract, below)):
                 chosen = np.flatnonzero(where)
                 scaled = np.take(block, chosen, axis=0, out=buffer[: len(chosen)], mode="clip")
                 scaled *= root[rows][chosen, None]
-                _add_square(total, scaled, sign)
+                add(total, np.matmul(scaled.T, scaled, out=part), out=total)
 
     def matrices(self) -> list[Floats]:
         """The T symmetric matrices (m, m).  The sums are used up."""
         sums, self.sums, m = self.sums, [], self.features
         if self.kernel == "updates":
-            for total in sums:
-                mirror(total)
             return sums
         if self.kernel == "products":
             return list(np.take(np.concatenate(sums, axis=1), _places(m), axis=1))
@@ -125,12 +119,6 @@ class Grams:
         for matrix in out:
             mirror(matrix)
         return list(out)
-
-
-def _add_square(total: Floats, rows: Floats, sign: float) -> None:
-    """total += sign·rowsᵀrows, in the lower triangle (the upper one in the column order of BLAS)."""
-    if len(rows):
-        dsyrk(sign, rows.T, beta=1.0, c=total.T, overwrite_c=1)
 
 
 def mirror(total: Floats) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -14,22 +13,27 @@ _WORTHWHILE = 1e7  # multiplications below which handing work to another thread 
 def each(tasks: Sequence[Callable[[], None]], work: float) -> None:
     """Run the tasks, on threads where the ``work`` (in multiplications) is worth it; each writes to arrays of its own.
 
-    The number of threads is that of BLAS, which ``OPENBLAS_NUM_THREADS`` or `threadpoolctl.threadpool_limits` sets.
+    There are as many threads as BLAS has, which ``OPENBLAS_NUM_THREADS`` or `threadpoolctl.threadpool_limits` sets.
+    Without threadpoolctl the tasks run one after the other, with the threads of BLAS.
     """
-    controller = _controller() if len(tasks) > 1 and work >= _WORTHWHILE else None
-    count = 1 if controller is None else min(len(tasks), _threads(controller))
-    if controller is None or count == 1:
+    controller = _controller()
+    if controller is None:
         for task in tasks:
             task()
         return
+    count = min(len(tasks), _threads(controller)) if work >= _WORTHWHILE else 1
     with controller.limit(limits=1, user_api="blas"):
-        for done in [_pool(count).submit(task) for task in tasks]:
-            done.result()
+        if count == 1:
+            for task in tasks:
+                task()
+        else:
+            for done in [_pool(count).submit(task) for task in tasks]:
+                done.result()
 
 
 def _threads(controller: Any) -> int:
-    counts = [library.num_threads for library in controller.select(user_api="blas").lib_controllers]
-    return min(max(counts, default=1), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 64)
+    libraries = controller.select(user_api="blas").lib_controllers
+    return max((library.num_threads for library in libraries), default=1)
 
 
 @lru_cache(maxsize=1)
