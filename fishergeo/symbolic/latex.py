@@ -351,8 +351,8 @@ def _gain_or_one(part: str, unit: str) -> str:
 def multiplicities(pairs: Sequence[tuple[str, str]]) -> str:
     """Values, each with how often it occurs."""
     often = ("once" if times == "1" else f"${times}$ times" for _, times in pairs)
-    rows = (rf"{value} & \text{{({words})}}" for (value, _), words in zip(pairs, often))
-    return r"\begin{array}{ll}" + r" \\[1ex] ".join(rows) + r"\end{array}"
+    rows = (rf"& {value} && \text{{({words})}}" for (value, _), words in zip(pairs, often))
+    return r"\begin{aligned}" + r" \\ ".join(rows) + r"\end{aligned}"
 
 
 def relative_gap(value: Any) -> str:
