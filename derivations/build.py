@@ -19,8 +19,11 @@ REFERENCES = (
     "L. Huang et al. Centered weight normalization in accelerating training of deep neural networks. ICCV 2017.",
     "S. Ioffe, C. Szegedy. Batch normalization. ICML 2015, arXiv 1502.03167.",
     "T. van Laarhoven. L2 regularization versus batch and weight normalization. 2017, arXiv 1706.05350.",
+    "J. Martens, R. Grosse. Optimizing neural networks with Kronecker-factored approximate curvature. ICML 2015, "
+    "arXiv 1503.05671.",
     "P. McCullagh, J. A. Nelder. Generalized linear models. Second edition, 1989.",
     "T. Salimans, D. P. Kingma. Weight normalization. NeurIPS 2016, arXiv 1602.07868.",
+    "D. E. Tyler. Statistical analysis for the angular central Gaussian distribution on the sphere. Biometrika 74, 1987.",
     "B. Zhang, R. Sennrich. Root mean square layer normalization. NeurIPS 2019, arXiv 1910.07467.",
 )
 INTRODUCTION = r"""\begin{abstract}
