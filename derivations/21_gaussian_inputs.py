@@ -7,7 +7,7 @@ from common import I, J, N, a, col, d2, e, g, m, n, w, x
 from designs import agrees_when_white
 from sympy import Function, IndexedBase, Integer, KroneckerDelta, Symbol, exp, log, pi, sqrt
 
-from fishergeo import GLM, batch_norm, bernoulli, closed_form, gaussian, gaussian_inputs, identity, links, poisson
+from fishergeo import GLM, batch_norm, bernoulli, closed_form, gaussian, gaussian_inputs, links, poisson
 from fishergeo.closed_forms import white_inputs
 from fishergeo.closed_forms.averages import KAPPA, GaussianMean
 from fishergeo.closed_forms.weights import PREDICTOR, elementary_moments, fisher_weight
@@ -23,6 +23,7 @@ from fishergeo.symbolic.sums import over
 xbar, s, S, xi, r, abar = (IndexedBase(name, real=True) for name in ("xbar", "s", "S", "xi", "r", "abar"))
 tau = IndexedBase("tau", positive=True)
 k0, k1, k2 = (kappa[I] for kappa in KAPPA)
+PAIRS = [("weight", part) for part in ("weight", "bias", "gain")]
 nu, t = sympy.symbols("nu t", real=True)
 
 
@@ -86,18 +87,16 @@ def means(d: Derivation) -> None:
 def blocks(d: Derivation) -> None:
     d.head("Plain model and batch norm")
     d.say(
-        """The derivative of the natural parameter with respect to the weights is {} in the plain model, and {} under
-        batch norm. The blocks of a unit, times the dispersion, are therefore""",
+        """The derivative of the natural parameter with respect to the weights is {} in the plain model, whose blocks are
+        found already, and {} under batch norm. The blocks of a unit there, times the dispersion, are""",
         x[n, col],
         g[I] / tau[I] * r[n, I, col],
     )
-    slopes = {identity: (x[n, col], x[n, d2]), batch_norm: tuple(g[I] / tau[I] * r[n, I, i] for i in (col, d2))}
-    for normalizer, (left, right) in slopes.items():
-        form = closed_form(GLM(bernoulli, normalizer), gaussian_inputs)
-        closed = form.block("weight", "weight").expr.xreplace({KroneckerDelta(I, J): Integer(1)})
-        d.step(GaussianMean(ETA[n, I] * left * right), closed, by.exact_expectation)
-    d.step(GaussianMean(ETA[n, I] * slopes[batch_norm][0]), Integer(0), by.exact_expectation)
-    d.step(GaussianMean(ETA[n, I] * slopes[batch_norm][0] * xi[n, I]), Integer(0), by.exact_expectation)
+    left, right = (g[I] / tau[I] * r[n, I, i] for i in (col, d2))
+    closed = {pair: closed_form(GLM(bernoulli, batch_norm), gaussian_inputs).block(*pair).expr for pair in PAIRS}
+    own = {pair: expr.xreplace({KroneckerDelta(I, J): Integer(1)}) for pair, expr in closed.items()}
+    for pair, factor in zip(PAIRS, (right, Integer(1), xi[n, I])):
+        d.step(GaussianMean(ETA[n, I] * left * factor), own[pair], by.exact_expectation)
     d.say(
         """Under batch norm the weights do not interact with the bias and the gain, whose own blocks are {}, {} and {}.
         For white inputs, of mean 0 and covariance {}, everything depends on the weights through their length {} and their

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 import fishergeo as fg
-from fishergeo.closed_forms import ClosedForm, OrthogonalForm
+from fishergeo.closed_forms import ClosedForm, OrthogonalForm, unit_determinant, unit_spectrum
 from fishergeo.levels import Level
 from fishergeo.symbolic.certainty import Certificate, FalseStep
 
@@ -23,14 +23,16 @@ def split_batch(w: np.ndarray, xi: np.ndarray) -> np.ndarray:
 
 
 def agrees_when_white(form: ClosedForm) -> Certificate:
-    """Compare a closed form for white inputs with the operator, at moments κ that are means over a few xi."""
+    """Compare a closed form for white inputs, and its eigenvalues, with the operator; κ are means over a few xi."""
     rng, inputs = np.random.default_rng(0), 4
     xi = rng.normal(size=12)
     xi = (xi - xi.mean()) / xi.std()
     start = form.model.init(inputs=inputs, units=1, rng=rng)
     p = form.model.unravel(start.ravel() + 0.3 * rng.normal(size=start.size), 1)
     X = split_batch(p.weight[0], xi)
-    return _compare(form.to_dense(p, xi=xi), fg.fisher(form.model, p, X).to_dense(), f"N = {len(X)}, D = {inputs}, H = 1")
+    F, detail = fg.fisher(form.model, p, X).to_dense(), f"N = {len(X)}, D = {inputs}, H = 1"
+    _compare(unit_spectrum(form).at(form.numbers(p, xi=xi)), np.linalg.eigvalsh(F), detail)
+    return _compare(form.to_dense(p, xi=xi), F, detail)
 
 
 def agrees_when_orthogonal(form: OrthogonalForm) -> Certificate:
@@ -54,6 +56,19 @@ def agrees_when_orthogonal(form: OrthogonalForm) -> Certificate:
     values = np.linalg.eigvalsh(F.reshape(units * inputs, -1))
     _compare(form.spectrum.at(form.numbers(p)), values, detail)
     return _compare(block, F, detail)
+
+
+def agrees_on_determinant(form: ClosedForm) -> Certificate:
+    """Compare the product of the eigenvalues that are not 0 with the formula, at a random covariance."""
+    rng, inputs = np.random.default_rng(0), 5
+    start = form.model.init(inputs=inputs, units=1, rng=rng)
+    p = form.model.unravel(start.ravel() + 0.3 * rng.normal(size=start.size), 1)
+    root = rng.normal(size=(inputs, inputs))
+    moments = rng.normal(size=inputs), root @ root.T + np.eye(inputs)
+    values = np.linalg.eigvalsh(form.to_dense(p, *moments))
+    product = np.prod(values[values > 1e-12 * values[-1]])
+    found = float(unit_determinant(form).subs(form.numbers(p, 0, *moments)))
+    return _compare(np.array([found]), np.array([product]), f"D = {inputs}")
 
 
 def _complement(rows: np.ndarray) -> np.ndarray:

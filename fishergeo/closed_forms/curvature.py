@@ -8,6 +8,7 @@ distributions with the metric (dμ² + 2dσ²)/σ².
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -23,7 +24,8 @@ from ..model import GLM
 from ..normalizers import batch_norm, identity, weight_norm
 from ..symbolic import latex as printing
 from ..symbolic.curvature import PHI
-from ..symbolic.sums import SIZE
+from ..symbolic.rules import Rule, expand
+from ..symbolic.sums import SIZE, Deferred
 from .weights import PREDICTOR, check_unbounded, elementary_moments, fisher_weight, moments_at
 
 Derivative = Callable[[Expr, Symbol], Expr]
@@ -97,6 +99,18 @@ class Geometry:
         return sympy.factor(sympy.simplify(total))
 
 
+class ScalarCurvature(Deferred):
+    """R of a metric, written and not carried out: the arguments are n coordinates and the n² entries of the matrix."""
+
+    def carry_out(self, definitions: Sequence[Rule]) -> Expr:
+        size = math.isqrt(len(self.args))
+        coordinates, entries = self.args[:size], self.args[size:]
+        return scalar_curvature(sympy.Matrix(size, size, [expand(f, definitions) for f in entries]), coordinates)
+
+    def _latex(self, printer: Any) -> str:
+        return "R"
+
+
 def scalar_curvature(metric: Any, coordinates: Sequence[Symbol]) -> Expr:
     """The scalar curvature R of a metric given as a matrix of expressions in the coordinates; 2 on the unit sphere.
 
@@ -158,7 +172,7 @@ class WhiteCurvature:
         if found is None:
             return general
         jet = [found[0].diff(BIAS, k) for k in range(len(_JET))]
-        return sympy.factor(sympy.simplify(general.subs(dict(zip(_JET, jet)))))
+        return sympy.powsimp(sympy.factor(sympy.simplify(general.subs(dict(zip(_JET, jet))))))
 
     def at(self, g: float, b: float, inputs: int) -> float:
         """R as a number."""

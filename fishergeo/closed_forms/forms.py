@@ -30,6 +30,7 @@ from ..symbolic.atoms import INPUT
 from ..symbolic.blocks import PARTS
 from ..symbolic.curvature import ETA, PHI, Symmetric
 from ..symbolic.jacobian import GAIN, derivative, h
+from ..symbolic.layout import aligned
 from ..symbolic.rules import Rule
 from ..symbolic.sums import SIZE, I, J, common_factor, normal, resum, terms
 from . import averages as of
@@ -189,10 +190,15 @@ class ClosedForm:
         return values, sizes
 
     def numbers(
-        self, p: Params, unit: int = 0, mean: ArrayLike | None = None, covariance: ArrayLike | None = None
+        self,
+        p: Params,
+        unit: int = 0,
+        mean: ArrayLike | None = None,
+        covariance: ArrayLike | None = None,
+        xi: ArrayLike | None = None,
     ) -> dict[Expr, float]:
         """The numbers that the names of unit i stand for at parameters, as formulas for one unit need them."""
-        values, sizes = self._values(p, mean, covariance)
+        values, sizes = self._values(p, mean, covariance, xi)
         found: dict[Expr, Any] = {SIZE[axis]: sympy.Integer(size) for axis, size in sizes.items()}
         named = [rule.left for rule in self.population.definitions if isinstance(rule.left, Indexed)]
         for atom in (*named, *(k[I] for k in of.KAPPA), GAIN.expr):
@@ -230,7 +236,7 @@ class ClosedForm:
         blocks = [self.block(r, c) for k, r in enumerate(self.parts) for c in self.parts[k:]]
         rules = used(self.definitions, [block.expr for block in blocks])
         shown = [(printing.block_name(block.row, block.column), printing.latex(block.expr)) for block in blocks]
-        return printing.system([*shown, *((printing.latex(rule.left), printing.latex(rule.right)) for rule in rules)])
+        return aligned([*shown, *((printing.latex(rule.left), printing.latex(rule.right)) for rule in rules)])
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"

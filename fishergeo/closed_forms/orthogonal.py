@@ -28,6 +28,7 @@ from ..symbolic.arrays import Evaluator
 from ..symbolic.atoms import atoms
 from ..symbolic.curvature import PHI, Symmetric
 from ..symbolic.jacobian import GAIN, derivative, h
+from ..symbolic.layout import aligned
 from ..symbolic.rules import Rule, rewrite
 from ..symbolic.sums import SIZE, I, J, normal, over, resum, terms
 from . import averages as of
@@ -98,7 +99,7 @@ class OrthogonalForm:
     def latex(self) -> str:
         """The block and what its names stand for, as one LaTeX display."""
         names = [(printing.latex(rule.left), printing.latex(rule.right)) for rule in self.definitions]
-        return printing.system([(printing.block_name("weight", "weight"), printing.latex(self.expr)), *names])
+        return aligned([(printing.block_name("weight", "weight"), printing.latex(self.expr)), *names])
 
     def evaluate(self, p: Params) -> Floats:
         """The block (H, H, D, D) at parameters; raises `InputError` where these are not of that kind."""

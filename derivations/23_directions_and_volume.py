@@ -1,0 +1,136 @@
+"""Directions: a round sphere under batch norm, an ellipsoid under weight norm; determinants and volume."""
+
+from __future__ import annotations
+
+from common import PHI, I, J, col, d2, e, g, w
+from designs import agrees_on_determinant
+from sympy import Abs, IndexedBase, Integer, KroneckerDelta, Symbol, sqrt
+
+from fishergeo import GLM, batch_norm, bernoulli, closed_form, gaussian, identity, weight_norm
+from fishergeo.closed_forms import any_inputs, gaussian_inputs, radius, unit_determinant
+from fishergeo.closed_forms.forms import DETERMINANT, LENGTH
+from fishergeo.normalizers import Normalizer
+from fishergeo.symbolic import derivation as by
+from fishergeo.symbolic.curvature import Symmetric
+from fishergeo.symbolic.derivation import Derivation
+from fishergeo.symbolic.latex import latex
+from fishergeo.symbolic.rules import Partial
+from fishergeo.symbolic.sums import over
+
+f = Symbol("f", integer=True)
+T, S, y, s, what = (IndexedBase(name, real=True) for name in ("T", "S", "y", "s", "what"))
+tau, sigma = (IndexedBase(name, positive=True) for name in ("tau", "sigma"))
+DIRECTION = {batch_norm: w, weight_norm: what}
+
+
+def build() -> Derivation:
+    d = Derivation(23, "Directions and volume")
+    sphere(d)
+    ellipsoid(d)
+    determinants(d)
+    volume(d)
+    return d
+
+
+def names(d: Derivation, normalizer: Normalizer) -> list:
+    """The covariance, and the spread and the direction of the summed input of a unit."""
+    v = DIRECTION[normalizer]
+    return [
+        d.define(Symmetric(S, col, d2), over(T[f, col] * T[f, d2], f)),
+        d.define(tau[I], sqrt(over(over(T[f, e] * v[I, e], e) ** 2, f))),
+        d.define(s[I, col], over(Symmetric(S, col, e) * v[I, e], e) / tau[I]),
+    ]
+
+
+def block(normalizer: Normalizer) -> object:
+    """The weight block of one unit for centered inputs and Gaussian outputs."""
+    found = closed_form(GLM(gaussian, normalizer), any_inputs).block("weight", "weight").expr
+    zero = {name: Integer(0) for name in found.free_symbols if str(name).startswith(("abar[", "xbar["))}
+    return found.xreplace({KroneckerDelta(I, J): Integer(1), **zero})
+
+
+def metric() -> object:
+    """The metric of space on y, written with the weights, times the square of the gain over the dispersion."""
+    return g[I] ** 2 / PHI * over(Partial(y[I, f], w[I, col]) * Partial(y[I, f], w[I, d2]), f)
+
+
+def sphere(d: Derivation) -> None:
+    d.say(
+        """Under batch norm a weight vector matters by its direction alone. Let {} be any matrix of which the covariance
+        of the inputs is the square, and send the weights of a unit to the vector {}:""",
+        T[f, col],
+        y[I, f],
+    )
+    given = names(d, batch_norm)
+    unit = d.define(y[I, f], over(T[f, e] * w[I, e], e) / tau[I])
+    d.step(over(y[I, f] ** 2, f), Integer(1), by.substitution, [unit, given[1]])
+    d.say(
+        """It lies on the unit sphere. The metric that it has in space, times {}, is the weight block of the Fisher matrix
+        for Gaussian outputs and any inputs:""",
+        g[I] ** 2 / PHI,
+    )
+    d.step(metric(), block(batch_norm), by.chain_rule, [unit, *given])
+    d.say(
+        """so that the directions are a round sphere, whatever the covariance. Its radius is {}; for other families with
+        dispersion 1, and Gaussian inputs, it is {}. The distance of two directions is the radius times the angle between
+        their vectors, whose cosine is the correlation of their summed inputs:""",
+        Abs(g[I]) / sqrt(PHI),
+        radius(closed_form(GLM(bernoulli, batch_norm), gaussian_inputs)),
+    )
+    cosine = over(w[I, col] * Symmetric(S, col, d2) * w[J, d2], col, d2) / (tau[I] * tau[J])
+    d.step(over(y[I, f] * y[J, f], f), cosine, by.substitution, [unit, given[0]])
+
+
+def ellipsoid(d: Derivation) -> None:
+    d.restart()
+    d.head("Weight norm")
+    d.say("Weight norm divides by the length of the weights instead of the spread of the summed input:")
+    d.define(sigma[I], sqrt(over(w[I, e] ** 2, e)))
+    d.define(what[I, col], w[I, col] / sigma[I])
+    given = names(d, weight_norm)
+    image = d.define(y[I, f], over(T[f, e] * what[I, e], e))
+    d.say("For centered inputs its directions are the ellipsoid of these vectors, round for white inputs only:")
+    d.step(metric(), block(weight_norm), by.chain_rule, [image, *given])
+
+
+def determinants(d: Derivation) -> None:
+    d.restart()
+    d.head("Determinants")
+    d.say(
+        """For Gaussian inputs with covariance of determinant {} the Fisher matrix of a unit in the plain model, its bias
+        included, has for an output of dispersion 1 the determinant""",
+        DETERMINANT,
+    )
+    form = closed_form(GLM(bernoulli, identity), gaussian_inputs)
+    d.show(latex(unit_determinant(form)), by.comparison, agrees_on_determinant(form))
+    d.say(
+        """Under batch norm the weight vector itself is a null direction, and what is left is the product of the other
+        eigenvalues. Adding the projector on the weights to {} multiplies its determinant by that of a matrix of two rows
+        (the matrix determinant lemma), whose entries are 0 on the diagonal's first place and {} beside it:""",
+        Symmetric(S, col, d2) - s[I, col] * s[I, d2],
+        LENGTH[I] / tau[I],
+    )
+    given = names(d, batch_norm)
+    length = d.define(LENGTH[I], sqrt(over(w[I, e] ** 2, e)))
+    d.step(1 - over(s[I, e] * w[I, e], e) / tau[I], Integer(0), by.substitution, given[::-1])
+    square = over(w[I, e] ** 2, e) / (LENGTH[I] * tau[I])
+    d.step(square, LENGTH[I] / tau[I], by.substitution, [length])
+    d.say("The product of the eigenvalues that are not 0 is therefore, bias and gain included,")
+    form = closed_form(GLM(bernoulli, batch_norm), gaussian_inputs)
+    d.show(latex(unit_determinant(form)), by.comparison, agrees_on_determinant(form))
+
+
+def volume(d: Derivation) -> None:
+    d.head("Volume")
+    d.say(
+        """Its root, for weights of length 1, is the density of the volume on the quotient by the length of the weights,
+        with respect to the area of the sphere of directions, the bias and the gain. The part that depends on the
+        direction is {}, the density of the angular central Gaussian distribution up to a factor (Tyler 1987). The sphere
+        of directions being round, its mean over all directions is 1: the volume of all directions, and with it the
+        marginal Jeffreys prior of gain and bias, does not depend on the covariance of the inputs.""",
+        sqrt(DETERMINANT) / tau[I] ** Symbol("D", positive=True, integer=True),
+    )
+
+
+if __name__ == "__main__":
+    build().write(__file__)
