@@ -3,7 +3,8 @@ r"""Weighted Gram matrices Σ_n ω_tn φ_n φ_nᵀ of many weights ω_t at once:
 All kernels do the minimal T·N·m(m+1) operations of symmetric results (stripes a few percent more), on rows in blocks
 that stay in the cache.  What is formed is multiplied as a matrix: with few features, or as many weights as features, the
 products φ_a φ_b; else the rows ω_t φ_a, a stripe of features at a time; with very many features √|ω_t| φ, positive and
-negative weights apart (NumPy makes AᵀA by a symmetric update).  Each sum is made by one thread in one order, whatever the number of threads.
+negative weights apart (NumPy makes AᵀA by a symmetric update).  Each sum is made by one thread in one order, whatever
+the number of threads.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from ..families import Floats
 from .threads import each
 
-_ROWS = 256  # cases in a block
+_ROWS = 512  # cases in a block
 _FORMED = 1 << 17  # numbers in a block of what is formed: 1 MiB
 _STRIPE = 12  # features in a stripe
 _UPDATE = 1024  # cases in an update, so that adding it up costs little
@@ -61,7 +62,8 @@ class Grams:
         return self.count, _products(m, start) - _products(m, stop)
 
     def add(self, phi: Floats, weights: Floats) -> None:
-        """Add a block of cases: φ (n, m), ω (T, n)."""
+        """Add a block of cases: φ (n, m), ω (T, n); the products are of the precision of φ, their sums of float64."""
+        weights = weights.astype(phi.dtype, copy=False)
         make = {"products": self._products, "stripes": self._stripe, "updates": self._update}[self.kernel]
         columns = phi if self.kernel == "updates" else np.ascontiguousarray(phi.T)
         tasks = [partial(make, total, *span, columns, weights) for total, span in zip(self.sums, self.spans)]
@@ -69,7 +71,8 @@ class Grams:
 
     def _products(self, total: Floats, start: int, stop: int, columns: Floats, weights: Floats) -> None:
         n = columns.shape[1]
-        formed, part = np.empty((total.shape[1], min(n, _ROWS))), np.empty_like(total)
+        formed = np.empty((total.shape[1], min(n, _ROWS)), columns.dtype)
+        part = np.empty_like(total, columns.dtype)
         for first in range(0, n, _ROWS):
             block = columns[start:, first : first + _ROWS]
             products = formed[:, : block.shape[1]]
@@ -82,7 +85,7 @@ class Grams:
 
     def _stripe(self, total: Floats, start: int, stop: int, columns: Floats, weights: Floats) -> None:
         n, count, width = columns.shape[1], self.count, stop - start
-        formed, part = np.empty(count * width * min(n, _ROWS)), np.empty_like(total)
+        formed, part = np.empty(count * width * min(n, _ROWS), columns.dtype), np.empty_like(total, columns.dtype)
         for first in range(0, n, _ROWS):
             block, weight = columns[start:, first : first + _ROWS], weights[:, first : first + _ROWS]
             scaled = formed[: count * width * block.shape[1]].reshape(count, width, -1)
@@ -92,7 +95,7 @@ class Grams:
     def _update(self, total: Floats, start: int, stop: int, phi: Floats, weights: Floats) -> None:
         weight, step = weights[start], max(_UPDATE, _FORMED // self.features)
         root, negative = np.sqrt(np.abs(weight)), weight < 0
-        buffer, part = np.empty((min(step, len(phi)), phi.shape[1])), np.empty_like(total)
+        buffer, part = np.empty_like(phi[:step]), np.empty_like(total, phi.dtype)
         for first in range(0, len(phi), step):
             rows = slice(first, first + step)
             block, below = phi[rows], negative[rows]

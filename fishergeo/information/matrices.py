@@ -43,7 +43,7 @@ class ExactFisher(Metric):
 
         def rows(V: Floats) -> Floats:
             count = rows_for(parts[0].chart, len(V))
-            each = (product(f.chart, f.pieces(count, centered=True), V) for f in parts)
+            each = (product(f.chart, f.groups(count), V) for f in parts)
             return sum(each, np.zeros_like(V)) / scale
 
         super().__init__(at.params, rows, reference._root, text, at.params.inputs + at.params.units, at.cases)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ..axes import Axis
 from ..families import Floats
 from ..frozen import Frozen
@@ -13,8 +15,6 @@ from ..model import Linearization
 from ..normalizer import Normalizer, Stage
 from ..standardize import Standardize
 from .pieces import Factors, factors
-
-_SAMPLES = {Axis.SAMPLE, Axis.POSITION}
 
 
 def parts(at: Linearization) -> tuple[Factors, ...] | None:
@@ -35,7 +35,8 @@ def _apart(at: Linearization) -> Iterator[Linearization]:
     """The model on each set of cases that have their statistics for themselves."""
     X, stages = at.normalized.Xhat, at.model.normalizer.summed
     over = frozenset[Axis]().union(*(stage.over for stage in stages))
-    runs = {dict(stage.groups).get(Axis.SAMPLE, 1) for stage in stages if isinstance(stage, Standardize) and Axis.SAMPLE in stage.over}  # fmt: skip
+    of_samples = [stage for stage in stages if isinstance(stage, Standardize) and Axis.SAMPLE in stage.over]
+    runs = {dict(stage.groups).get(Axis.SAMPLE, 1) for stage in of_samples}
     if len(runs) == 1 and runs != {1}:
         (count,) = runs
         size = len(X) // count
@@ -70,7 +71,7 @@ def _without(stage: Stage, axis: Axis) -> Stage:
 def _at(stage: Stage, position: int) -> Stage:
     """A stage at one position."""
     if isinstance(stage, Frozen) and stage.positions is not None:
-        mean, var = (v[position] if isinstance(v, tuple) and isinstance(v[0], tuple) else v for v in (stage.mean, stage.var))  # fmt: skip
+        mean, var = (value[position] if np.ndim(value) == 2 else value for value in (stage.mean, stage.var))
         return Frozen(mean, var, stage.eps)
     return stage
 

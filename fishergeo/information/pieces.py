@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +19,10 @@ _ROWS = 1024
 
 @dataclass(frozen=True)
 class Piece:
-    """Some of the cases: X̂ (n, D), of which c is subtracted, η'' and Â (n, H), whose columns are contiguous."""
+    """Some of the cases: X̂ (n, D), of which c is subtracted, η'' and Â (n, H), whose columns are contiguous.
+
+    ``dtype`` is the precision of φ and of products with it.
+    """
 
     X: Floats
     center: Floats | None
@@ -27,6 +30,7 @@ class Piece:
     hessian: Hessian
     value: Floats
     stages: tuple[Standardized, ...]
+    dtype: type = np.float64
 
     def __len__(self) -> int:
         return len(self.X)
@@ -34,25 +38,26 @@ class Piece:
     @cached_property
     def u(self) -> Floats:
         """X̂ - c."""
-        return self.X if self.center is None else self.X - self.center
+        return (self.X if self.center is None else self.X - self.center).astype(self.dtype, copy=False)
 
     def phi(self) -> Floats:
         """φ (n, m)."""
         if not self.constant:
-            return self.X
-        phi = np.empty((len(self.X), self.X.shape[1] + 1))
+            return self.u
+        phi = np.empty((len(self.X), self.X.shape[1] + 1), self.dtype)
         phi[:, -1] = 1
         if self.center is None:
             phi[:, :-1] = self.X
         else:
-            np.subtract(self.X, self.center, out=phi[:, :-1])
+            np.subtract(self.X, self.center, out=phi[:, :-1], casting="same_kind")
         return phi
 
     def forward(self, y: Floats) -> Floats:
         """φ·y (k, H, n) for coefficients y (k, H, m)."""
         k, H, _ = y.shape
         D = self.X.shape[1]
-        out = (np.ascontiguousarray(y[..., :D]).reshape(k * H, D) @ self.u.T).reshape(k, H, -1)
+        slopes: Floats = np.ascontiguousarray(y[..., :D], self.dtype).reshape(k * H, D)
+        out = (slopes @ self.u.T).reshape(k, H, -1).astype(float, copy=False)
         if self.constant:
             out += y[..., D:]
         return out
@@ -62,7 +67,7 @@ class Piece:
         k, H, n = pull.shape
         D = self.X.shape[1]
         out = np.empty((k, H, D + self.constant))
-        out[..., :D] = (pull.reshape(k * H, n) @ self.u).reshape(k, H, D)
+        out[..., :D] = (pull.reshape(k * H, n).astype(self.dtype, copy=False) @ self.u).reshape(k, H, D)
         if self.constant:
             out[..., D] = pull.sum(axis=-1)
         return out
@@ -77,20 +82,44 @@ class Factors:
     hessian: Hessian
     value: Floats
     stages: tuple[Standardized, ...]
+    dtype: type = np.float64
 
     @cached_property
     def _centered(self) -> Floats:
         """X̂ - c, kept for products."""
-        return self.X if self.chart.center is None else self.X - self.chart.center
+        return (self.X if self.chart.center is None else self.X - self.chart.center).astype(self.dtype, copy=False)
 
-    def pieces(self, rows: int, centered: bool = False) -> Iterator[Piece]:
-        """The cases, ``rows`` at a time; ``centered`` has c subtracted once and for all."""
-        X, center = (self._centered, None) if centered else (self.X, self.chart.center)
-        for start in range(0, len(X), rows):
-            part = slice(start, start + rows)
-            hessian = Hessian(self.hessian.d[part], self.hessian.coupled, self.hessian.mixing)
-            stages = tuple(of_cases(stage, part) for stage in self.stages)
-            yield Piece(X[part], center, self.chart.constant, hessian, self.value[part], stages)
+    def pieces(self, rows: int) -> Iterator[Piece]:
+        """The cases, ``rows`` at a time."""
+        return iter(Pieces(self, slice(0, len(self.X)), rows))
+
+    def groups(self, rows: int, count: int = 8) -> list[Pieces]:
+        """The cases in ``count`` groups of pieces of ``rows``, with c subtracted once and for all."""
+        size = max(rows, -(-len(self.X) // (rows * count)) * rows)
+        centered = replace(self, X=self._centered, chart=replace(self.chart, center=None))
+        parts = [slice(start, min(start + size, len(self.X))) for start in range(0, len(self.X), size)]
+        return [Pieces(centered, part, rows) for part in parts]
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A range of the cases, some at a time."""
+
+    f: Factors
+    part: slice
+    rows: int
+
+    def __len__(self) -> int:
+        """The number of cases."""
+        return int(self.part.stop - self.part.start)
+
+    def __iter__(self) -> Iterator[Piece]:
+        f, chart, hessian = self.f, self.f.chart, self.f.hessian
+        for start in range(self.part.start, self.part.stop, self.rows):
+            some = slice(start, min(start + self.rows, self.part.stop))
+            stages = tuple(of_cases(stage, some) for stage in f.stages)
+            curvature = Hessian(hessian.d[some], hessian.coupled, hessian.mixing)
+            yield Piece(f.X[some], chart.center, chart.constant, curvature, f.value[some], stages, f.dtype)
 
 
 def factors(at: Linearization) -> Factors | None:

@@ -7,7 +7,8 @@ X̂ is read once: both products are done while a piece of its rows is in the cac
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Sized
+from functools import partial
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ..families import Floats
 from ..params import Params
 from .pieces import Piece
 from .structure import Chart
+from .threads import each
 
 _BLOCK = 1 << 18  # numbers of X̂ in a piece: 2 MiB
 
@@ -24,8 +26,8 @@ def rows_for(chart: Chart, vectors: int = 1) -> int:
     return max(128, _BLOCK // max(chart.inputs, vectors * chart.params.units))
 
 
-def product(chart: Chart, pieces: Iterable[Piece], V: Floats) -> Floats:
-    """N φ F v for every row v of V (k, P)."""
+def product(chart: Chart, groups: Sequence[Iterable[Piece]], V: Floats) -> Floats:
+    """N φ F v for every row v of V (k, P); each group of pieces is summed up by one thread, the groups in their order."""
     gain, H, D, k = chart.params.gain, chart.params.units, chart.inputs, len(V)
     v = Params.unravel(V, H, gain is not None)
     y = chart.push(v.weight)
@@ -34,20 +36,26 @@ def product(chart: Chart, pieces: Iterable[Piece], V: Floats) -> Floats:
             assert v.gain is not None
             y = gain[:, None] * y + v.gain[..., None] * chart.value
         y[..., -1] += v.bias
-    back, ends = np.zeros((k, H, chart.features)), np.zeros((k, H, 1 + (gain is not None)))
-    for piece in pieces:
-        dz = piece.forward(y).transpose(0, 2, 1)
-        back += _through(chart, piece, dz, v, ends) if chart.cases else piece.backward(_major(piece.hessian.apply(dz)))
-    out = chart.side(back)
+    back, ends = (np.zeros((len(groups), k, H, size)) for size in (chart.features, 1 + (gain is not None)))
+
+    def add(group: int) -> None:
+        for piece in groups[group]:
+            dz = piece.forward(y).transpose(0, 2, 1)
+            pull = _through(chart, piece, dz, v, ends[group]) if chart.cases else piece.hessian.apply(dz)
+            back[group] += piece.backward(pull.transpose(0, 2, 1))
+
+    cases = sum(len(group) for group in groups if isinstance(group, Sized))
+    each([partial(add, group) for group in range(len(groups))], 2.0 * cases * D * H * k)
+    out = chart.side(back.sum(axis=0))
     if chart.mixes:
         out[..., :D] = chart.mix(out[..., :D])
     if chart.cases:
-        out = np.concatenate([out, ends], axis=-1)
+        out = np.concatenate([out, ends.sum(axis=0)], axis=-1)
     return out.reshape(V.shape)
 
 
 def _through(chart: Chart, piece: Piece, dz: Floats, v: Params, ends: Floats) -> Floats:
-    """φᵀMᵀη''M φ for the stages on cases; what b and g get is added to ``ends`` (k, H, 2)."""
+    """Mᵀη'' dz for the stages on cases, (k, n, H); what b and g get is added to ``ends`` (k, H, 2)."""
     gain = chart.params.gain
     for stage in piece.stages:
         dz = stage.tangent(dz)
@@ -61,9 +69,4 @@ def _through(chart: Chart, piece: Piece, dz: Floats, v: Params, ends: Floats) ->
         pull = pull * gain
     for stage in reversed(piece.stages):
         pull = stage.adjoint(pull)
-    return piece.backward(_major(pull))
-
-
-def _major(pull: Floats) -> Floats:
-    """(k, n, H) as (k, H, n)."""
-    return pull.transpose(0, 2, 1)
+    return pull

@@ -2,8 +2,8 @@ r"""How a Jacobian factors: which stages act on each unit over all cases, and wh
 
 A stage whose cells hold all cases of one unit maps functions of the form a_n = φ_n·y, φ_n = [x̂_n - c; 1], to such
 functions: on the coefficients y (D + 1) it is y -> (y - e y_e - r (q·y))/σ, the one formula of the primitive with the
-moments q = E[t̂ φ].  A stage whose cells lie within one case is a matrix M_n for each case.  Cells decide which is which.  If the
-former come first, then
+moments q = E[t̂ φ].  A stage whose cells lie within one case is a matrix M_n for each case.  Cells decide which is which.
+If the former come first, then
 
     J_n = M_n ⊗ φ_nᵀ · T,     F_ww = Tᵀ E[(M_nᵀ η''_n M_n) ⊗ φ_n φ_nᵀ] T
 
