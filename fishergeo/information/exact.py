@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..families import Floats, Hessian
-from .gram import Grams
 from .pieces import Piece
 from .structure import Chart
 
@@ -35,9 +34,14 @@ class Sums:
         self.by_unit = not chart.cases and not coupled
         self.zero = _centered(first) if chart.cases else coupled
         self.i, self.j = np.triu_indices(H, int(self.zero))
-        self.grams = Grams(m, len(self.i) if not self.by_unit else 1 if constant else H)
+        self.grams = first.grams(m, len(self.i) if not self.by_unit else 1 if constant else H)
         self.bias, self.gain = np.zeros((2, H, H, m if chart.cases else 0))
         self.rest = np.zeros((H, 2, H, 2))
+
+    @property
+    def arrays(self) -> list[Floats]:
+        """What is summed up."""
+        return [*self.grams.sums, self.bias, self.gain, self.rest]
 
     @property
     def rows(self) -> int:
@@ -55,14 +59,14 @@ class Sums:
         self.grams.add(piece.phi(), weights)
 
     def _add_cases(self, piece: Piece) -> None:
-        phi, value = piece.phi(), np.ascontiguousarray(piece.value.T)
+        value = np.ascontiguousarray(piece.value.T)
         curvature = _unit_major(piece.hessian)
         half = self._pulled(piece, curvature)  # η''M as [z, w, n]
         S = self._pulled(piece, half.transpose(1, 0, 2))
-        self.grams.add(phi, S[self.i, self.j])
-        self.bias += half @ phi
+        self.grams.add(piece.phi(), S[self.i, self.j])
+        self.bias += piece.backward(half)
         half *= value[:, None]
-        self.gain += half @ phi
+        self.gain += piece.backward(half)
         self.rest[:, 0, :, 0] += curvature.sum(axis=-1)
         curvature *= value
         self.rest[:, 0, :, 1] += curvature.sum(axis=-1)

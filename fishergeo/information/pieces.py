@@ -12,6 +12,7 @@ from ..families import Floats, Hessian
 from ..frozen import Frozen
 from ..model import Linearization
 from ..standardize import Standardized
+from .gram import Grams
 from .structure import Chart, coefficients, flat, of_cases, split, unit_stage, weights_mix
 
 _ROWS = 1024
@@ -51,6 +52,10 @@ class Piece:
         else:
             np.subtract(self.X, self.center, out=phi[:, :-1], casting="same_kind")
         return phi
+
+    def grams(self, features: int, count: int) -> Grams:
+        """Sums of weighted Gram matrices of φ, for ``count`` weights."""
+        return Grams(features, count)
 
     def forward(self, y: Floats) -> Floats:
         """φ·y (k, H, n) for coefficients y (k, H, m)."""
