@@ -118,6 +118,19 @@ def test_the_number_of_threads_changes_no_bit(rng, monkeypatch):
     np.testing.assert_array_equal(build(1), build(3))
 
 
+@pytest.mark.parametrize("normalizer", [fg.identity, fg.batch_norm, fg.layer_norm], ids=lambda n: n.name)
+@pytest.mark.parametrize("kernel", ["products", "stripes", "updates"])
+def test_single_precision(normalizer, kernel, rng, monkeypatch):
+    monkeypatch.setattr(Grams, "choose", staticmethod(lambda features, count: kernel))
+    model, p, X = setup(normalizer, fg.categorical, (40, 5), rng)
+    double, single = fg.fisher(model, p, X), fg.fisher(model, p, X, dtype=np.float32)
+    v = rng.normal(size=p.size)
+    for a, b in ((double.to_dense(), single.to_dense()), (double @ v, single @ v)):
+        assert 1e-9 < np.abs(a - b).max() / np.abs(a).max() < 1e-5
+    with pytest.raises(fg.InputError, match=r"dtype=.*int"):
+        fg.fisher(model, p, X, dtype=int)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
