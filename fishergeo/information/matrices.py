@@ -19,6 +19,7 @@ from ..families import Floats
 from ..links import canonical
 from ..model import GLM, Linearization, Params
 from ..normalizers import Frozen
+from . import joint
 from .exact import Sums, spread
 from .operator import Metric
 from .parts import parts
@@ -39,7 +40,7 @@ def fisher(model: GLM, p: Params, X: ArrayLike, *, dtype: type = np.float64) -> 
     at = linearized(model, p, X)
     found = parts(at)
     if found is None:
-        return by_jacobian(at)
+        return JointFisher(at) if joint.joins(at) else by_jacobian(at)
     return ExactFisher(at, tuple(replace(part, dtype=dtype) for part in found), by_jacobian(at))
 
 
@@ -80,6 +81,21 @@ class ExactFisher(Metric):
             assert blocks is not None
             dense = spread(blocks)
             dense.flags.writeable = False
+        return dense
+
+
+class JointFisher(Metric):
+    """The exact Fisher matrix under a stage over positions and units of each case."""
+
+    def __init__(self, at: Linearization) -> None:
+        r = self.reference = by_jacobian(at)
+        super().__init__(at.params, r._product, r._root, r.what, r._width, at.cases)
+        self._at = at
+
+    @cached_property
+    def _dense(self) -> Floats:
+        dense = joint.dense(self._at)
+        dense.flags.writeable = False
         return dense
 
 
