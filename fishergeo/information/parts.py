@@ -45,20 +45,23 @@ def _apart(at: Linearization) -> Iterator[Linearization]:
             yield _part(at, X[rows], rows, lambda stage: _without(stage, Axis.SAMPLE))
     elif X.ndim == 3 and Axis.SAMPLE in over and Axis.POSITION not in over:
         for s in range(X.shape[1]):
-            yield _part(at, X[:, s], slice(None), lambda stage, s=s: _at(stage, s))
+            yield _part(at, X[:, s], (slice(None), s), lambda stage, s=s: _at(stage, s))
     elif X.ndim == 3 and Axis.SAMPLE not in over and X.shape[1] > X.shape[2]:
         for n in range(len(X)):
-            yield _part(at, X[n], slice(n, n + 1), _positions_as_samples)
+            yield _part(at, X[n], n, _positions_as_samples)
 
 
-def _part(at: Linearization, X: Floats, rows: slice, change: Any) -> Linearization:
-    """The model on some rows of X̂, with its stages of A changed."""
+def _part(at: Linearization, X: Floats, where: Any, change: Any) -> Linearization:
+    """The model on X = X̂[where], with its stages of A changed."""
     model, family = at.model, at.model.family
     stages = tuple(change(stage) for stage in model.normalizer.summed)
     normalizer = Normalizer(model.normalizer.name, weight=model.normalizer.weight, summed=stages)
     if isinstance(family.trials, tuple):
-        family = replace(family, trials=family.trials[rows] * (len(X) if len(family.trials[rows]) == 1 else 1))
-    return replace(model, family=family, normalizer=normalizer).linearize(at.params, X)
+        rows = where[0] if isinstance(where, tuple) else where
+        trials = family.trials[rows] if isinstance(rows, slice) else (family.trials[rows],) * len(X)
+        family = replace(family, trials=trials)
+    part = replace(model, family=family, normalizer=normalizer).linearize(at.params, X)
+    return part if at.given is None else replace(part, given=at.given._replace(d=at.given.d[where]))
 
 
 def _without(stage: Stage, axis: Axis) -> Stage:

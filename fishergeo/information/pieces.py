@@ -123,7 +123,7 @@ class Pieces:
         for start in range(self.part.start, self.part.stop, self.rows):
             some = slice(start, min(start + self.rows, self.part.stop))
             stages = tuple(of_cases(stage, some) for stage in f.stages)
-            curvature = Hessian(hessian.d[some], hessian.coupled, hessian.mixing)
+            curvature = hessian._replace(d=hessian.d[some])
             yield Piece(f.X[some], chart.center, chart.constant, curvature, f.value[some], stages, f.dtype)
 
 
@@ -149,7 +149,7 @@ def factors(at: Linearization) -> Factors | None:
     return Factors(
         Chart(at.params, center, tuple(units), bool(stages), normalized.weight, weights_mix(normalizer), r),
         X,
-        at.hessian._replace(d=np.asfortranarray(at.hessian.d.reshape(-1, shape[-1]))),
+        at.hessian._replace(d=np.asfortranarray(at.hessian.d.reshape(-1, at.hessian.d.shape[-1]))),
         np.asfortranarray(normalized.value.reshape(-1, shape[-1])),
         stages,
     )
