@@ -4,42 +4,33 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
-from fishergeo.symbolic.derivation import Derivation
-from fishergeo.symbolic.document import document, legend, page
-
 HERE = Path(__file__).resolve().parent
-TITLE = "Fisher information of normalized generalized linear models"
-REFERENCES = (
-    "S. Arora, Z. Li, K. Lyu. Theoretical analysis of auto rate-tuning by batch normalization. ICLR 2019.",
-    "J. L. Ba, J. R. Kiros, G. E. Hinton. Layer normalization. 2016, arXiv 1607.06450.",
-    "L. Huang et al. Centered weight normalization in accelerating training of deep neural networks. ICCV 2017.",
-    "S. Ioffe, C. Szegedy. Batch normalization. ICML 2015, arXiv 1502.03167.",
-    "T. van Laarhoven. L2 regularization versus batch and weight normalization. 2017, arXiv 1706.05350.",
-    "J. Martens, R. Grosse. Optimizing neural networks with Kronecker-factored approximate curvature. ICML 2015, "
-    "arXiv 1503.05671.",
-    "P. McCullagh, J. A. Nelder. Generalized linear models. Second edition, 1989.",
-    "T. Salimans, D. P. Kingma. Weight normalization. NeurIPS 2016, arXiv 1602.07868.",
-    "D. E. Tyler. Statistical analysis for the angular central Gaussian distribution on the sphere. Biometrika 74, 1987.",
-    "B. Zhang, R. Sennrich. Root mean square layer normalization. NeurIPS 2019, arXiv 1910.07467.",
-)
-INTRODUCTION = r"""\begin{abstract}
-Every equation in these pages was checked by a program when it was written down, and typeset from the expression
-that was checked; an equation that is not an identity stops the build. The number in the box beside an equation
-says how certain it is; a definition has none.
-\end{abstract}
+if str(HERE) not in sys.path:
+    sys.path.insert(0, str(HERE))
 
-\begin{center}
-%s
-\end{center}
+import front  # noqa: E402
 
-\noindent The symbol $I_{ij}$ is 1 where $i = j$ and 0 elsewhere, and $\delta$ a factor that rescales weights or inputs.
+from fishergeo.symbolic.derivation import Derivation  # noqa: E402
+from fishergeo.symbolic.document import document, page  # noqa: E402
 
-\tableofcontents
-"""
+
+@dataclass(frozen=True)
+class Chapter:
+    """What a chapter derived: its title and number of equations, as LaTeX, and as HTML where that was wanted."""
+
+    stem: str
+    title: str
+    equations: int
+    tex: str
+    html: str = ""
 
 
 def chapter_files() -> list[Path]:
@@ -49,8 +40,6 @@ def chapter_files() -> list[Path]:
 
 def load(path: Path) -> Derivation:
     """Derive a chapter."""
-    if str(HERE) not in sys.path:
-        sys.path.insert(0, str(HERE))
     spec = importlib.util.spec_from_file_location(f"chapter_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -58,21 +47,35 @@ def load(path: Path) -> Derivation:
     return module.build()
 
 
-def book() -> str:
+def derive(path: Path, html: bool = False) -> Chapter:
+    """Derive a chapter, and write it as text."""
+    chapter = load(path)
+    markup = ""
+    if html:
+        from fishergeo.report.mathml import mathml
+
+        markup = chapter.html(mathml)
+    return Chapter(path.stem, chapter.title, len(chapter.equations()), chapter.latex(), markup)
+
+
+def chapters(html: bool = False) -> list[Chapter]:
+    """All chapters in order, derived at the same time in as many processes as there are processors."""
+    paths = chapter_files()
+    with ProcessPoolExecutor(min(len(paths), os.cpu_count() or 1)) as pool:
+        return list(pool.map(derive, paths, [html] * len(paths)))
+
+
+def book(stems: Iterable[str]) -> str:
     """The LaTeX file that inputs all chapters."""
-    inputs = "".join(f"\\clearpage\n\\input{{{path.stem}.tex}}\n" for path in chapter_files())
-    references = "\n\n".join(REFERENCES)
-    return document(TITLE, f"{INTRODUCTION % legend()}{inputs}\\clearpage\n\\section*{{References}}\n\n{references}\n")
+    inputs = "".join(f"\\clearpage\n\\input{{{stem}.tex}}\n" for stem in stems)
+    return document(front.TITLE, f"{front.latex()}{inputs}{front.references_latex()}")
 
 
-def build(folder: Path) -> list[Derivation]:
-    """Derive all chapters and write their .tex, and the book's, into ``folder``."""
-    chapters = []
-    for path in chapter_files():
-        chapters.append(load(path))
-        chapters[-1].write(folder / path.name)
-    (folder / "book.tex").write_text(book(), encoding="utf-8")
-    return chapters
+def write(found: Iterable[Chapter], folder: Path) -> None:
+    """Write the .tex of the chapters, and the book's, into ``folder``."""
+    for chapter in found:
+        (folder / f"{chapter.stem}.tex").write_text(chapter.tex, encoding="utf-8")
+    (folder / "book.tex").write_text(book(chapter.stem for chapter in found), encoding="utf-8")
 
 
 def differences(folder: Path) -> list[str]:
@@ -88,26 +91,38 @@ def differences(folder: Path) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit with 1 if a committed file would change"
+        "--check", action="store_true", help="write no .tex; exit with 1 if a committed file would change"
     )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="also write all chapters as one HTML page")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write the book as one HTML page")
+    parser.add_argument(
+        "--pdf",
+        type=Path,
+        metavar="FILE",
+        help="also typeset the book; exit with 1 on an error, an undefined reference or a line that leaves the page",
+    )
     options = parser.parse_args(arguments)
-    if options.check:
-        with tempfile.TemporaryDirectory() as folder:
-            chapters = build(Path(folder))
-            changed = differences(Path(folder))
-        if changed:
-            names = ", ".join(changed)
-            print(f"these files differ from what the chapters derive: {names}; run python derivations/build.py")
-            return 1
-    else:
-        chapters = build(HERE)
-    if options.html:
-        from fishergeo.report.mathml import mathml
+    found = chapters(html=options.html is not None)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write(found, folder)
+        if options.check:
+            if changed := differences(folder):
+                names = ", ".join(changed)
+                print(f"these files differ from what the chapters derive: {names}; run python derivations/build.py")
+                return 1
+        else:
+            write(found, HERE)
+        if options.html:
+            options.html.write_text(page(front.TITLE, front.html(), [(c.title, c.html) for c in found]), encoding="utf-8")
+        if options.pdf:
+            from typeset import NotTypeset, typeset
 
-        options.html.write_text(page(TITLE, chapters, mathml), encoding="utf-8")
-    steps = sum(len(chapter.equations()) for chapter in chapters)
-    print(f"{len(chapters)} chapters, {steps} equations")
+            try:
+                print(f"{options.pdf}: {typeset(folder, options.pdf)} pages")
+            except NotTypeset as error:
+                print(f"the book was not typeset: {error}", file=sys.stderr)
+                return 1
+    print(f"{len(found)} chapters, {sum(chapter.equations for chapter in found)} equations")
     return 0
 
 

@@ -1,33 +1,30 @@
-"""What the chapters share: symbols, the names that a normalizer's run gives to its moments, and a numeric
-comparison."""
+"""What the chapters share: the names that a normalizer's run gives to its moments, and a numeric comparison."""
 
 from __future__ import annotations
 
 import numpy as np
 import sympy
-from sympy import Expr, Indexed, IndexedBase, Symbol, sqrt
+from symbols import *  # noqa: F403
+from symbols import ETA, PHI, SIZE, F, I, J, N, a, b, col, d2, e, g, h, k, k2, m, n, w, z
+from sympy import Expr, Indexed, IndexedBase, Integer, Symbol, sqrt
 
 import fishergeo as fg
 from fishergeo.families import Family
+from fishergeo.invariance.scaling import BLOCKS
 from fishergeo.levels import Level
-from fishergeo.normalizers import Normalizer
+from fishergeo.normalizers import ZOO, Normalizer
 from fishergeo.standardize import Scale
 from fishergeo.symbolic import derivation as by
 from fishergeo.symbolic.atoms import atoms
 from fishergeo.symbolic.blocks import FisherBlock
 from fishergeo.symbolic.certainty import Certificate, FalseStep
-from fishergeo.symbolic.curvature import ETA, PHI, Symmetric
+from fishergeo.symbolic.curvature import Symmetric
 from fishergeo.symbolic.derivation import Derivation, Step
+from fishergeo.symbolic.latex import latex
 from fishergeo.symbolic.rules import Partial
-from fishergeo.symbolic.sums import INDEX, SIZE, I, J, is_index, over
+from fishergeo.symbolic.sums import is_index, over
+from fishergeo.transformations import Transformation
 
-n, h, col = (INDEX[axis] for axis in (fg.Axis.SAMPLE, fg.Axis.UNIT, fg.Axis.INPUT))
-N, H, D = (SIZE[axis] for axis in (fg.Axis.SAMPLE, fg.Axis.UNIT, fg.Axis.INPUT))
-m, k, k2, e, d2 = (Symbol(name, integer=True) for name in ("m", "k", "k'", "e", "d'"))
-x, w, b, g, z = (IndexedBase(name, real=True) for name in "xwbgz")
-a, ahat, xhat, what = (IndexedBase(name, real=True) for name in ("a", "ahat", "xhat", "what"))
-F = {part: IndexedBase(f"F{part}", real=True) for part in ("ww", "wb", "wg", "bb", "bg", "gg")}
-PARTS = {"w": "weight", "b": "bias", "g": "gain"}
 PARAMETER = {"w": w, "b": b, "g": g}
 
 
@@ -90,3 +87,43 @@ def agrees(block: FisherBlock, family: Family, tolerance: float = 1e-12) -> Cert
     if not gap <= tolerance * np.abs(dense).max():
         raise FalseStep(f"{block} differs from the operator by {gap:.3g}")
     return Certificate(Level.NUMERIC, f"tolerance {tolerance:g}, N = {samples}, D = {inputs}, H = {units}")
+
+
+def second(expr: Expr, variable: Symbol) -> Partial:
+    """The second derivative at 0."""
+    return Partial(Partial(expr, variable), variable, Integer(0))
+
+
+def third(expr: Expr, variable: Symbol) -> Partial:
+    """The third derivative at 0."""
+    return Partial(Partial(Partial(expr, variable), variable), variable, Integer(0))
+
+
+def scalings(transformation: Transformation) -> tuple[str, str]:
+    """The laws under one transformation, each with the normalizers that have it, as LaTeX and as HTML."""
+    laws: dict[tuple[tuple[Expr | str | None, ...], bool], list[str]] = {}
+    for normalizer in ZOO:
+        law = fg.fisher_scaling(normalizer, transformation)
+        factors = tuple(law.blocks.get(name, "") for name in BLOCKS)
+        laws.setdefault((factors, law.any_family), []).append(normalizer.title)
+    rows, cells = [], []
+    for (factors, any_family), titles in laws.items():
+        star, names = "" if any_family else " *", ", ".join(titles)
+        marks = ["--" if f is None else f if isinstance(f, str) else f"${latex(f)}$" for f in factors]
+        rows.append(rf"\raggedright {names}{star} & " + " & ".join(marks) + r" \\")
+        cells.append([names + star, *("-" if f is None else str(f) for f in factors)])
+    head = list(BLOCKS)
+    tex = "\n".join(
+        [
+            r"\renewcommand{\arraystretch}{1.5}",
+            r"\begin{tabular}{p{80mm}cccccc}",
+            r"\hline",
+            " & ".join(["", *head]) + r" \\",
+            r"\hline",
+            *rows,
+            r"\hline",
+            r"\end{tabular}",
+        ]
+    )
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in (["", *head], *cells))
+    return tex, f"<table>{body}</table>"

@@ -13,6 +13,7 @@ _BOLD = {"bold": "A𝐀 a𝐚 0𝟎 α𝛂", "bold-italic": "A𝑨 a𝒂 α𝜶 
 _ROMAN = re.compile(r"\\mathrm\{(\w+)\}")
 _PRIMES = "′″‴"
 _OPEN = ("[", "(", "{", "|", "‖")
+_WORDS = re.compile(r"\\text\{((?:[^{}$]|\$[^$]*\$)*)\}")  # with formulas in them
 _TOKEN = re.compile(r"\$([^$]+)\$|`([^`]+)`|(?<!\w)\*\*([^*]+)\*\*(?!\w)")
 
 
@@ -24,6 +25,7 @@ def mathml(latex: str, display: bool = False) -> str:
     """
     from latex2mathml.converter import convert
 
+    latex = _WORDS.sub(_apart, latex)
     source = _ROMAN.sub(r"\\text{\1}", latex.replace("{aligned}", "{align*}").replace(r"\surd", r"\text{√}"))
     text = convert(source, display="block" if display else "inline")
     root = ElementTree.fromstring(
@@ -34,6 +36,12 @@ def mathml(latex: str, display: bool = False) -> str:
     if root.find(".//bad") is not None or any("\\" in (node.text or "") for node in root.iter()):
         raise ValueError(f"not convertible to MathML: {latex}")
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _apart(words: re.Match[str]) -> str:
+    """Words with formulas between them as words, formulas, words."""
+    parts = words[1].split("$")
+    return "".join(part if k % 2 else rf"\text{{{part}}}" for k, part in enumerate(parts) if part)
 
 
 def _modernize(node: ElementTree.Element) -> None:

@@ -120,7 +120,15 @@ def _concrete(claim: Claim) -> Claim:
     left, right = claim.expanded.left, claim.expanded.right
     functions = sorted(left.atoms(AppliedUndef) | right.atoms(AppliedUndef), key=str)
     made = {f: sympy.Add(*((k + 2) * f.args[0] ** (k + 1) / (k + 3) for k in range(4))) for f in functions}
-    return Claim(left.subs(made).doit(), right.subs(made).doit(), claim.rules)
+    left, right = (_differentiated(side.xreplace(made)) for side in (left, right))
+    return Claim(left, right, claim.rules)
+
+
+def _differentiated(expr: Expr) -> Expr:
+    """The expression with its derivatives taken, and its sums left as they stand."""
+    if isinstance(expr, sympy.Derivative | sympy.Subs):
+        return expr.doit()
+    return expr.func(*map(_differentiated, expr.args)) if expr.has(sympy.Derivative) else expr
 
 
 def _drawing(rng: np.random.Generator, largest: int, parts: int) -> Callable[[tuple[int, ...], Any], Any]:

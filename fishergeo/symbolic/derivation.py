@@ -12,12 +12,13 @@ from typing import Any
 import sympy
 from sympy import Expr
 
+from ..errors import InputError
 from ..levels import Level
 from .certainty import Certificate, Claim, FalseStep, confirm, counterexample, refuse
 from .checks import AllSizes, Check
 from .expectation import Expectation
 from .latex import latex
-from .layout import broken
+from .layout import broken, listed
 from .rules import Partial, Rule, label_of, relevant
 from .wellformed import (
     check_definition,
@@ -59,7 +60,7 @@ invariance = Justification("invariance")
 curvature_of_the_metric = Justification("curvature of the metric, from its derivatives")
 counterexample_found = Justification("exact counterexample", Level.EXACT, shown=True)
 exact_arithmetic = Justification("exact arithmetic on one model", Level.EXACT, shown=True)
-comparison = Justification("comparison with the operator that computes with numbers", Level.NUMERIC, shown=True)
+comparison = Justification("comparison with what the package computes in numbers", Level.NUMERIC, shown=True)
 
 
 def justifications() -> tuple[Justification, ...]:
@@ -152,6 +153,16 @@ class Derivation:
     _since: int = 0
     _names: dict[Any, Any] = field(default_factory=dict)  # of quantities, since the last restart
 
+    @classmethod
+    def chapter(cls, path: str | Path, title: str) -> Derivation:
+        """A chapter that is numbered as its file is: 03_name.py is chapter 3."""
+        number = Path(path).name.split("_")[0]
+        if not number.isdecimal():
+            raise InputError(
+                f"chapter got the file {Path(path).name}: its name must start with a number, as in 03_name.py"
+            )
+        return cls(int(number), title)
+
     @property
     def steps(self) -> list[Step]:
         """The equations so far, or since the symbols were last given new meanings."""
@@ -168,10 +179,11 @@ class Derivation:
         """A heading within the chapter."""
         self.items.append(Text(title, heading=True))
 
-    def define(self, left: Expr, right: Expr) -> Step:
+    def define(self, left: Expr, right: Expr, restricts: bool = False) -> Step:
         """Introduce a new symbol ``left`` for ``right``; raises `FalseStep` if that does not say what it is.
 
-        A symbol that is declared positive where ``right`` may be 0 is assumed not to be, and the assumption is printed.
+        A symbol that is declared positive where ``right`` may be 0 is assumed not to be, and the assumption is printed;
+        with ``restricts`` also where ``right`` may be negative: what follows holds only where it is positive.
         """
         rule = Rule(sympy.sympify(left), sympy.sympify(right))
         if any(label_of(known.left) == label_of(rule.left) for known in self.definitions):
@@ -179,7 +191,7 @@ class Derivation:
         self._check_form(rule.left, rule.right)
         check_definition(rule, self.definitions)
         check_late(rule, self.definitions, [(step.left, step.right) for step in self.steps if step.certificate])
-        check_sign(rule, self.definitions)
+        check_sign(rule, self.definitions, restricts)
         step = Step(self._label(), rule.left, rule.right, definition)
         self.definitions.append(rule)
         self.items.append(step)
@@ -268,7 +280,7 @@ class Derivation:
         The level is that of ``certificate``, or the object's own.  Raises `FalseStep` for a level that is missing, or
         more than ``because`` can establish.
         """
-        shown = formula if isinstance(formula, str) else formula.latex()
+        shown = listed(formula if isinstance(formula, str) else formula.latex())
         known = certificate or (Certificate(formula.level) if hasattr(formula, "level") else None)
         if known is None or known.level < because.level:
             raise FalseStep(f"{because.text!r} does not establish that a formula is {known or 'true'}")
@@ -301,8 +313,8 @@ class Derivation:
         return "\n".join(lines) + "\n"
 
     def html(self, mathml: Callable[[str, bool], str]) -> str:
-        """The chapter as an HTML section; ``mathml`` turns LaTeX into MathML, (formula, whether it is a display)."""
-        parts = [f"<h2>{html.escape(self.title)}</h2>"]
+        """The chapter's body as HTML; ``mathml`` turns LaTeX into MathML, (formula, whether it is a display)."""
+        parts: list[str] = []
         for item in self.items:
             if isinstance(item, Text):
                 text = item.render(
@@ -313,7 +325,7 @@ class Derivation:
                 parts.append(f"<h3>{text}</h3>" if item.heading else f"<p>{text}</p>")
                 continue
             if isinstance(item, Insert):
-                parts.append(item.markup)
+                parts.append(f'<div class="table">{item.markup}</div>')
                 continue
             formula = mathml(item.latex(), True)
             reason = _reason(item, lambda label: f'<a href="#eq-{label}">({label})</a>')
@@ -321,8 +333,9 @@ class Derivation:
                 title = html.escape(str(item.certificate))
                 reason += f' <span class="level" title="{title}">{int(item.certificate.level)}</span>'
             note = f'<span class="because">{reason}</span>'
-            parts.append(f'<div class="equation" id="eq-{item.label}">{formula}<span>({item.label})</span>{note}</div>')
-        return f'<section class="derivation">{"".join(parts)}</section>'
+            shown = f'<div class="formula">{formula}</div><span>({item.label})</span>{note}'
+            parts.append(f'<div class="equation" id="eq-{item.label}">{shown}</div>')
+        return "".join(parts)
 
     def write(self, path: str | Path) -> Path:
         """Write the chapter's LaTeX to ``path`` (with the suffix .tex) and return that path."""
@@ -336,7 +349,7 @@ _TEX |= {
     ">": "$>$",
     "≠": r"$\neq$",
     "δ": r"$\delta$",
-    "ε": r"$\varepsilon$",
+    "ε": r"$\epsilon$",
     "σ": r"$\sigma$",
     "²": "$^2$",
     "⁶¹": "$^{61}$",
@@ -367,8 +380,20 @@ def _formula(part: Any) -> str:
 
 
 def _reason(item: Step | Display, cite: Any) -> str:
-    labels = sorted({step.label for step in item.using}, key=lambda label: int(label.split(".")[1]))
-    return item.because.text + (", by " + ", ".join(cite(label) for label in labels) if labels else "")
+    """Why, by which equations: (1.2), (1.4)-(1.7)."""
+    places = sorted({int(step.label.split(".")[1]) for step in item.using})
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and place == runs[-1][-1] + 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    chapter = item.label.split(".")[0]
+    shown = []
+    for run in runs:
+        labels = [cite(f"{chapter}.{place}") for place in run]
+        shown += [f"{labels[0]}-{labels[-1]}"] if len(run) > 2 else labels
+    return item.because.text + (", by " + ", ".join(shown) if shown else "")
 
 
 def _escape(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,9 +25,31 @@ _NOTHING = {
 _NOTHING |= {r"\hat", r"\bar", r"\dot", r"\tilde", r"\!", "&"}
 
 
+_MATRIX = re.compile(r"\\begin\{bmatrix\}(.*?)\\end\{bmatrix\}", re.S)
+
+
 def width(latex: str) -> float:
     """The width of a formula in em, estimated."""
-    return _width(_TOKEN.findall(latex))
+    matrices = sum(_matrix(body) for body in _MATRIX.findall(latex))
+    return matrices + _width(_TOKEN.findall(_MATRIX.sub("", latex)))
+
+
+def _matrix(body: str) -> float:
+    """The width of a matrix: its columns, a gap of 1 em between them, and the brackets."""
+    rows = [[width(cell) for cell in row.split("&")] for row in body.split(r"\\")]
+    return sum(map(max, itertools.zip_longest(*rows, fillvalue=0.0))) + len(rows[0]) + 0.3
+
+
+def listed(latex: str, line: float = LINE) -> str:
+    """A list of formulas, separated by commas or a colon and spaces, in lines none of which is wider than ``line`` em."""
+    if width(latex) <= line:
+        return latex
+    lines = [""]
+    for part in re.split(r"(?<=,)\\; |(?<=:)\\quad ", latex):
+        if lines[-1] and width(f"{lines[-1]} {part}") > line:
+            lines.append("")
+        lines[-1] += (r"\; " if lines[-1] else "") + part
+    return r"\begin{aligned}" + r" \\ ".join(f"& {text}" for text in lines) + r"\end{aligned}"
 
 
 def _group(tokens: list[str], start: int) -> tuple[list[str], int]:

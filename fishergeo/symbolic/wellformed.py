@@ -188,22 +188,28 @@ def _check_circles(rule: Rule, definitions: Sequence[Rule]) -> None:
         raise FalseStep(f"the definition of {rule.left} mentions {rule.left} itself, or what is defined by it")
 
 
-def check_sign(rule: Rule, definitions: Sequence[Rule]) -> None:
-    """Raise `FalseStep` where a quantity that is declared real, or positive, is defined as something else."""
+def check_sign(rule: Rule, definitions: Sequence[Rule], restricts: bool = False) -> None:
+    """Raise `FalseStep` where a quantity that is declared real, or positive, is defined as something else.
+
+    One that ``restricts`` what is free need be positive somewhere only.
+    """
     roots = [power for power in rule.right.atoms(sympy.Pow) if not power.exp.is_integer]
     if not (rule.left.is_positive or roots or rule.right.has(sympy.log)):
         return
-    for values, _, _, drawn in points(Claim(rule.right, sympy.Integer(0), (), tuple(definitions)), 1, generic=True):
+    seen = False
+    for values, _, _, drawn in points(Claim(rule.right, sympy.Integer(0), (), tuple(definitions)), 8, generic=True):
         at = "; ".join(f"{label} = {written(value)}" for label, value in drawn.items())
         shown = f"but at {at} it is defined as"
-        if np.isnan(values).any():
+        if np.isnan(values).any() and not restricts:
             raise FalseStep(f"{rule.left} is a real number, {shown} none")
-        if not rule.left.is_positive:
-            continue
-        if (values < -1e-9).any():
-            raise FalseStep(f"{rule.left} is declared positive, {shown} {values.min():.6g}")
-        if not (values > 1e-9).any():
-            raise FalseStep(f"{rule.left} is declared positive, {shown} 0")
+        if rule.left.is_positive and not restricts:
+            if (values < -1e-9).any():
+                raise FalseStep(f"{rule.left} is declared positive, {shown} {values.min():.6g}")
+            if not (values > 1e-9).any():
+                raise FalseStep(f"{rule.left} is declared positive, {shown} 0")
+        seen = seen or bool((values > 1e-9).all()) or not rule.left.is_positive
+    if not seen:
+        raise FalseStep(f"{rule.left} is declared positive, but no point was found at which everything positive is")
 
 
 def check_late(rule: Rule, definitions: Sequence[Rule], steps: Iterable[tuple[Expr, Expr]]) -> None:

@@ -3,26 +3,43 @@ doubles."""
 
 from __future__ import annotations
 
-from common import PARTS, I, J, N, ahat, col, e, h, introduce, m, n, w, x
+from common import introduce, scalings
+from symbols import (
+    PARTS,
+    F,
+    Ftilde,
+    I,
+    J,
+    N,
+    Psitilde,
+    ahat,
+    atilde,
+    atildebar,
+    atildehat,
+    col,
+    delta,
+    e,
+    h,
+    m,
+    n,
+    sigma,
+    sigmatilde,
+    w,
+    wtilde,
+    x,
+)
 from sympy import Expr, IndexedBase, Integer, KroneckerDelta, sqrt
 
-from fishergeo import batch_norm, fisher_scaling, weight_matrix_rescaling, weight_vector_rescaling
-from fishergeo.invariance.scaling import BLOCKS
-from fishergeo.normalizers import ZOO
+from fishergeo import batch_norm, weight_matrix_rescaling, weight_vector_rescaling
 from fishergeo.symbolic import derivation as by
 from fishergeo.symbolic.blocks import fisher_block
 from fishergeo.symbolic.derivation import Derivation, Step
-from fishergeo.symbolic.latex import latex
 from fishergeo.symbolic.rules import Partial
 from fishergeo.symbolic.sums import over
-from fishergeo.transformations import Transformation
-
-v, c, cbar, chat, slope = (IndexedBase(name, real=True) for name in ("v", "c", "cbar", "chat", "S"))
-delta, sigma, s = (IndexedBase(name, positive=True) for name in ("delta", "sigma", "s"))
 
 
 def build() -> Derivation:
-    d = Derivation(6, "How the Fisher matrix scales")
+    d = Derivation.chapter(__file__, "How the Fisher matrix scales")
     facts = rescaled(d)
     blocks(d, facts)
     tables(d)
@@ -33,23 +50,23 @@ def rescaled(d: Derivation) -> list[Step]:
     d.say("Take batch norm, and write down its names once more, for the weights {} and for rescaled weights.", w[h, col])
     old = introduce(d, batch_norm)
     new = [
-        d.define(v[h, col], delta[h] * w[h, col]),
-        d.define(c[n, h], over(v[h, e] * x[n, e], e)),
-        d.define(cbar[h], over(c[m, h], m) / N),
-        d.define(s[h], sqrt(over((c[m, h] - cbar[h]) ** 2, m) / N)),
-        d.define(chat[n, h], (c[n, h] - cbar[h]) / s[h]),
+        d.define(wtilde[h, col], delta[h] * w[h, col]),
+        d.define(atilde[n, h], over(wtilde[h, e] * x[n, e], e)),
+        d.define(atildebar[h], over(atilde[m, h], m) / N),
+        d.define(sigmatilde[h], sqrt(over((atilde[m, h] - atildebar[h]) ** 2, m) / N)),
+        d.define(atildehat[n, h], (atilde[n, h] - atildebar[h]) / sigmatilde[h]),
     ]
     d.say("The standard deviation takes the factor, and nothing is left of it in the normalized summed inputs:")
-    spread = d.step(s[h], delta[h] * sigma[h], by.linearity_of_the_mean, [*new[:4], *old])
-    same = d.step(chat[n, h], ahat[n, h], by.invariance, [*new, *old])
+    spread = d.step(sigmatilde[h], delta[h] * sigma[h], by.linearity_of_the_mean, [*new[:4], *old])
+    same = d.step(atildehat[n, h], ahat[n, h], by.invariance, [*new, *old])
     d.say(
         """so that predictions, and the covariance of the outputs, stay what they were. What changes is the
         derivative. It is the expression of the projector lemma, at {} and at the rescaled weights:""",
         w[h, col],
     )
     before = d.step(Partial(ahat[n, h], w[I, col]), projector(ahat, sigma), by.projector_identity)
-    after = d.define(slope[n, h, I, col], projector(chat, s))
-    d.step(Partial(chat[n, h], w[I, col]), delta[I] * after.left, by.chain_rule, [after, spread, same, before])
+    after = d.define(Psitilde[n, h, I, col], projector(atildehat, sigmatilde))
+    d.step(Partial(atildehat[n, h], w[I, col]), delta[I] * after.left, by.chain_rule, [after, spread, same, before])
     d.say("The new derivative is the old one, divided by the factor:")
     d.step(after.left, before.left / delta[I], by.invariance, [after, spread, same, before])
     d.say("Along the weight vector itself it vanishes, as it must where the length does not matter:")
@@ -66,11 +83,11 @@ def projector(hat: IndexedBase, scale: IndexedBase) -> Expr:
 def blocks(d: Derivation, facts: list[Step]) -> None:
     d.head("The blocks")
     d.say("The blocks before, and after with the rescaled weights in their place:")
-    names = {sigma: s, ahat: chat}
+    names = {sigma: sigmatilde, ahat: atildehat}
     laws, before = {}, {}
-    for old, new in (("ww", "vv"), ("wb", "vb"), ("wg", "vg")):
+    for old in ("ww", "wb", "wg"):
         block = fisher_block(batch_norm, PARTS[old[0]], PARTS[old[1]])
-        first, second = (IndexedBase(f"F{name}", real=True)[block.indices] for name in (old, new))
+        first, second = (blocks[old][block.indices] for blocks in (F, Ftilde))
         definitions = [d.define(first, block.expr), d.define(second, block.expr.xreplace(names))]
         factor = delta[I] * (delta[J] if old == "ww" else 1)
         laws[old] = d.step(second, first / factor, by.substitution, [*definitions, *facts])
@@ -99,36 +116,6 @@ def tables(d: Derivation) -> None:
     for transformation in (weight_vector_rescaling, weight_matrix_rescaling):
         d.say(f"{transformation.title.capitalize()}, {{}}:", transformation.formula)
         d.insert(*scalings(transformation))
-
-
-def scalings(transformation: Transformation) -> tuple[str, str]:
-    """The laws under one transformation, each with the normalizers that have it, as LaTeX and as HTML."""
-    laws: dict[tuple[tuple[Expr | str | None, ...], bool], list[str]] = {}
-    for normalizer in ZOO:
-        law = fisher_scaling(normalizer, transformation)
-        factors = tuple(law.blocks.get(name, "") for name in BLOCKS)
-        laws.setdefault((factors, law.any_family), []).append(normalizer.title)
-    rows, cells = [], []
-    for (factors, any_family), titles in laws.items():
-        star, names = "" if any_family else " *", ", ".join(titles)
-        marks = ["--" if f is None else f if isinstance(f, str) else f"${latex(f)}$" for f in factors]
-        rows.append(rf"\raggedright {names}{star} & " + " & ".join(marks) + r" \\")
-        cells.append([names + star, *("-" if f is None else str(f) for f in factors)])
-    head = list(BLOCKS)
-    tex = "\n".join(
-        [
-            r"\renewcommand{\arraystretch}{1.5}",
-            r"\begin{tabular}{p{80mm}cccccc}",
-            r"\hline",
-            " & ".join(["", *head]) + r" \\",
-            r"\hline",
-            *rows,
-            r"\hline",
-            r"\end{tabular}",
-        ]
-    )
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in (["", *head], *cells))
-    return tex, f"<table>{body}</table>"
 
 
 if __name__ == "__main__":

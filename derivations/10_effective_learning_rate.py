@@ -2,8 +2,28 @@
 
 from __future__ import annotations
 
-from common import a, ahat, col, e, h, introduce, k, known, n, w
-from sympy import Expr, IndexedBase, Integer, Symbol, sqrt
+from common import introduce, known
+from symbols import (
+    G,
+    R,
+    a,
+    abar,
+    ahat,
+    alpha,
+    col,
+    e,
+    ell,
+    elltilde,
+    h,
+    k,
+    n,
+    sigma,
+    w,
+    what,
+    wtilde,
+    wtildehat,
+)
+from sympy import Expr, Integer, Symbol, sqrt
 
 from fishergeo import batch_norm, layer_norm
 from fishergeo.normalizers import Normalizer
@@ -14,13 +34,9 @@ from fishergeo.symbolic.indexed import IndexArray
 from fishergeo.symbolic.rules import At, Partial
 from fishergeo.symbolic.sums import over
 
-R, G, abar, sigma = (
-    IndexedBase(name, real=True, positive=name == "sigma" or None) for name in ("R", "G", "abar", "sigma")
-)
-
 
 def build() -> Derivation:
-    d = Derivation(7, "The effective learning rate")
+    d = Derivation.chapter(__file__, "The effective learning rate")
     d.say(
         """Let {} be the gradient of any loss with respect to the normalized summed inputs {}. The package pulls it
         back to the weights with the projector lemma, and the result is orthogonal to the weights.""",
@@ -50,41 +66,39 @@ def orthogonal(d: Derivation, normalizer: Normalizer, cell: Symbol, products: li
 
 
 def growth(d: Derivation) -> None:
-    v, u, gradient, moved, turned = (IndexedBase(name, real=True) for name in ("w", "what", "G", "v", "vhat"))
-    rho, longer, tau = (Symbol(name, positive=True) for name in ("rho", "r", "tau"))
     d.restart()
     d.head("Weights grow")
     d.say(
         """Take one weight vector {} whose length does not matter: the loss depends on its direction alone. Let {}
         be the gradient with respect to that direction; the chain rule gives the gradient with respect to the
         weights.""",
-        v[col],
+        w[col],
         R[col],
     )
-    length = d.define(rho, sqrt(over(v[e] ** 2, e)))
-    unit = d.define(u[col], v[col] / rho)
-    pulled = d.define(gradient[col], over(R[e] * Partial(u[e], v[col]), e))
-    tangent = (R[col] - u[col] * over(u[e] * R[e], e)) / rho
-    shape = d.step(gradient[col], tangent, by.projector_identity, [pulled])
+    length = d.define(ell, sqrt(over(w[e] ** 2, e)))
+    unit = d.define(what[col], w[col] / ell)
+    pulled = d.define(G[col], over(R[e] * Partial(what[e], w[col]), e))
+    tangent = (R[col] - what[col] * over(what[e] * R[e], e)) / ell
+    shape = d.step(G[col], tangent, by.projector_identity, [pulled])
     d.say("It falls with the inverse of the length, and is orthogonal to the weights:")
-    square = d.step(over(v[e] ** 2, e), rho**2, by.substitution, [length])
-    flat = d.step(over(gradient[e] * v[e], e), Integer(0), by.invariance, [shape, unit, square])
-    d.say("A step of gradient descent of size {} therefore makes the weights longer, whatever the loss:", tau)
-    step = d.define(moved[col], v[col] - tau * gradient[col])
-    grown = over(v[e] ** 2, e) + tau**2 * over(gradient[e] ** 2, e)
-    d.step(over(moved[e] ** 2, e), grown, by.invariance, [step, flat])
+    square = d.step(over(w[e] ** 2, e), ell**2, by.substitution, [length])
+    flat = d.step(over(G[e] * w[e], e), Integer(0), by.invariance, [shape, unit, square])
+    d.say("A step of gradient descent of size {} therefore makes the weights elltilde, whatever the loss:", alpha)
+    step = d.define(wtilde[col], w[col] - alpha * G[col])
+    grown = over(w[e] ** 2, e) + alpha**2 * over(G[e] ** 2, e)
+    d.step(over(wtilde[e] ** 2, e), grown, by.invariance, [step, flat])
     d.head("Directions turn more slowly")
     d.say("Normalize the weights after the step. The cosine of the angle of the step is the ratio of the lengths,")
-    d.define(longer, sqrt(over(moved[e] ** 2, e)))
-    after = d.define(turned[col], moved[col] / longer)
-    d.step(over(u[e] * turned[e], e), rho / longer, by.invariance, [after, step, unit, flat, square])
+    d.define(elltilde, sqrt(over(wtilde[e] ** 2, e)))
+    after = d.define(wtildehat[col], wtilde[col] / elltilde)
+    d.step(over(what[e] * wtildehat[e], e), ell / elltilde, by.invariance, [after, step, unit, flat, square])
     d.say("and for a small step size the direction moves as gradient descent on the unit sphere would,")
-    d.step(At(turned[col], tau, Integer(0)), u[col], by.substitution)
-    d.step(Partial(turned[col], tau, Integer(0)), -tangent / rho, by.chain_rule)
+    d.step(At(wtildehat[col], alpha, Integer(0)), what[col], by.substitution)
+    d.step(Partial(wtildehat[col], alpha, Integer(0)), -tangent / ell, by.chain_rule)
     d.say(
         """but with the effective learning rate {}, which falls as the weights grow (van Laarhoven 2017; Arora, Li
         and Lyu 2019).""",
-        tau / rho**2,
+        alpha / ell**2,
     )
 
 

@@ -2,50 +2,25 @@
 
 from __future__ import annotations
 
-from common import PARTS, F, I, J, agrees, b, col, d2, e, fisher_definition, h, k, n, w, x, z
-from sympy import Expr, Function, IndexedBase, Integer, KroneckerDelta, Symbol
+from common import agrees, fisher_definition
+from symbols import ETA, PARTS, PHI, F, I, J, b, col, d2, e, h, k, k2, mu, n, score, w, x, y, z
+from sympy import Expr, Integer, KroneckerDelta
 
 from fishergeo import bernoulli, categorical, gaussian, identity, poisson
 from fishergeo.families import Family
 from fishergeo.symbolic import derivation as by
 from fishergeo.symbolic.blocks import fisher_block
-from fishergeo.symbolic.curvature import ETA, MEAN, PHI, Symmetric, variance_function
-from fishergeo.symbolic.curvature import k as unit
+from fishergeo.symbolic.curvature import Symmetric, variance_function
 from fishergeo.symbolic.derivation import Derivation
-from fishergeo.symbolic.expectation import Y
-from fishergeo.symbolic.rules import At, Partial
+from fishergeo.symbolic.rules import Partial
 from fishergeo.symbolic.sums import over
-
-y, score = (IndexedBase(name, real=True) for name in ("y", "s"))
 
 
 def build() -> Derivation:
-    d = Derivation(2, "The Fisher matrix of a generalized linear model")
-    divergence(d)
+    d = Derivation.chapter(__file__, "The Fisher matrix of a generalized linear model")
     model(d)
     families(d)
     return d
-
-
-def divergence(d: Derivation) -> None:
-    theta, step = Symbol("theta", real=True), Symbol("u", real=True)
-    eta, c, K = Function("eta"), Function("c"), Function("K")
-    d.say(
-        """The Kullback-Leibler divergence from the member {} of a family to the member {} is the expectation of the
-        difference of their log densities,""",
-        theta,
-        theta + step,
-    )
-    density = (Y * theta - eta(theta)) / PHI + c(Y, PHI)
-    difference = (eta(theta + step) - eta(theta) - step * Y) / PHI
-    d.step(density - density.subs(theta, theta + step), difference, by.algebra)
-    d.say("which is linear in the observation, so that only its mean {} enters:", eta(theta).diff(theta))
-    d.define(K(step), (eta(theta + step) - eta(theta) - step * eta(theta).diff(theta)) / PHI)
-    d.say("It starts with its second order, and the coefficient is the Fisher information:")
-    d.step(At(K(step), step, Integer(0)), Integer(0), by.substitution)
-    d.step(Partial(K(step), step, Integer(0)), Integer(0), by.differentiation)
-    d.step(Partial(Partial(K(step), step), step, Integer(0)), eta(theta).diff(theta, 2) / PHI, by.differentiation)
-    d.restart()
 
 
 def model(d: Derivation) -> None:
@@ -62,7 +37,7 @@ def model(d: Derivation) -> None:
     weight = d.step(Partial(z[n, h], w[I, d2]), KroneckerDelta(h, I) * x[n, d2], by.differentiation)
     bias = d.step(Partial(z[n, h], b[I]), KroneckerDelta(h, I), by.differentiation)
     d.say("The score of a case is a sum over the units,")
-    d.define(score[n, I, col], over((y[n, k] - MEAN[n, k]) / PHI * Partial(z[n, k], w[I, col]), k))
+    d.define(score[n, I, col], over((y[n, k] - mu[n, k]) / PHI * Partial(z[n, k], w[I, col]), k))
     d.say(
         """so that its second moment, averaged over the cases, needs the covariance of the outputs alone, which is
         {} for the units {} and {}. That is the Fisher matrix:""",
@@ -85,7 +60,7 @@ def families(d: Derivation) -> None:
         """Independent outputs have a diagonal covariance, and different units do not interact; the categorical family
         couples all of them. The block {} in terms of the means {}:""",
         F["ww"][I, J, col, d2],
-        MEAN[n, h],
+        mu[n, h],
     )
     general = fisher_block(identity, "weight", "weight")
     for family in (gaussian, bernoulli, poisson, categorical):
@@ -101,7 +76,7 @@ def families(d: Derivation) -> None:
 
 def family_curvature(family: Family) -> Expr:
     """The entry of the units h and k of the second derivative of a family's cumulant."""
-    variance = variance_function(family).xreplace({unit: k})
+    variance = variance_function(family).xreplace({k2: k})
     return variance if family.coupled else KroneckerDelta(h, k) * variance
 
 

@@ -5,30 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from common import (
+from common import agrees, fisher_definition, introduce, known
+from symbols import (
+    ETA,
     PARTS,
+    PHI,
     H,
     I,
     J,
     N,
-    agrees,
+    abar,
     ahat,
     b,
+    chi,
     col,
     d2,
-    fisher_definition,
     g,
     h,
-    introduce,
-    known,
     m,
     n,
+    sigma,
     w,
     what,
     x,
     z,
 )
-from sympy import IndexedBase, Integer, KroneckerDelta, sqrt
+from sympy import Integer, KroneckerDelta, sqrt
 
 from fishergeo import batch_norm, bernoulli, categorical, gaussian, layer_norm, weight_norm
 from fishergeo.levels import Level
@@ -37,17 +39,15 @@ from fishergeo.symbolic import derivation as by
 from fishergeo.symbolic.arrays import exact_fisher, exact_jacobian
 from fishergeo.symbolic.blocks import fisher_block
 from fishergeo.symbolic.certainty import Certificate
-from fishergeo.symbolic.curvature import ETA, PHI, Symmetric
+from fishergeo.symbolic.curvature import Symmetric
 from fishergeo.symbolic.derivation import Derivation, Step
 from fishergeo.symbolic.latex import matrix, relative_gap
 from fishergeo.symbolic.rules import Partial
 from fishergeo.symbolic.sums import over
 
-chi = IndexedBase("chi", real=True)
-
 
 def build() -> Derivation:
-    d = Derivation(4, "The Fisher matrix of a normalized model")
+    d = Derivation.chapter(__file__, "The Fisher matrix of a normalized model")
     batch(d)
     weight(d)
     layer(d)
@@ -86,7 +86,6 @@ def batch(d: Derivation) -> None:
     d.head("Batch norm")
     d.say("Batch norm standardizes every summed input over the cases. With gain and bias the model is")
     start(d, batch_norm)
-    abar, sigma = IndexedBase("abar", real=True), IndexedBase("sigma", positive=True)
     d.say("Mean and standard deviation depend on the weights of their own unit only:")
     d.step(Partial(abar[h], w[I, col]), KroneckerDelta(h, I) * over(x[m, col], m) / N, by.linearity_of_the_mean)
     spread = KroneckerDelta(h, I) / N * (over(ahat[m, I] * x[m, col], m))
@@ -117,7 +116,6 @@ def weight(d: Derivation) -> None:
     d.head("Weight norm")
     d.say("Weight norm divides every weight vector by its length.")
     start(d, weight_norm)
-    sigma = IndexedBase("sigma", positive=True)
     slopes = {
         "w": d.step(
             Partial(z[n, h], w[I, col]),
@@ -137,12 +135,10 @@ def layer(d: Derivation) -> None:
     d.say("Layer norm standardizes the summed inputs of one case over the units.")
     start(d, layer_norm)
     facts = [step for step in d.steps if step.certificate][-2:]
-    sigma = IndexedBase("sigma", positive=True)
     d.say("Now every natural parameter of a case depends on the weights of every unit:")
     projected = KroneckerDelta(h, I) - 1 / H - ahat[n, h] * ahat[n, I] / H
     slope = d.step(Partial(z[n, h], w[I, col]), g[h] / sigma[n] * projected * x[n, col], by.projector_identity)
     d.say("Equation (13) keeps the derivative of a unit with respect to its own weights, with")
-    abar = IndexedBase("abar", real=True)
     own = d.define(chi[n, I, col], x[n, col] - Partial(abar[n], w[I, col]) - ahat[n, I] * Partial(sigma[n], w[I, col]))
     mean = d.step(Partial(abar[n], w[I, col]), x[n, col] / H, by.linearity_of_the_mean)
     spread = d.step(Partial(sigma[n], w[I, col]), ahat[n, I] * x[n, col] / H, by.chain_rule)

@@ -1,0 +1,70 @@
+"""Which transformations of weights and data leave which normalized model unchanged: all proofs, all counterexamples."""
+
+from __future__ import annotations
+
+from symbols import N, delta, gamma, m, n, sigma, sigmatilde, v, vbar, vhat, vtilde, vtildebar, vtildehat
+from sympy import sqrt
+
+from fishergeo import invariance_table
+from fishergeo.invariance.table import Table
+from fishergeo.symbolic import derivation as by
+from fishergeo.symbolic.derivation import Derivation
+from fishergeo.symbolic.sums import over
+
+
+def build() -> Derivation:
+    d = Derivation.chapter(__file__, "Invariance")
+    principle(d)
+    table = invariance_table()
+    overview(d, table)
+    for normalizer in table.normalizers:
+        d.head(f"{normalizer.title.capitalize()}")
+        for transformation in table.transformations:
+            verdict = table[normalizer, transformation]
+            name = f"{transformation.title.capitalize()}, {{}}: "
+            if verdict:
+                under = f", if {', '.join(verdict.conditions)}" if verdict.conditions else ""
+                d.say(f"{name}unchanged{under}.", transformation.formula)
+                d.show(verdict, by.run_of_the_definition)
+            else:
+                d.say(f"{name}changed.", transformation.formula)
+                d.show(verdict, by.counterexample_found)
+    return d
+
+
+def principle(d: Derivation) -> None:
+    spread, factor = sigma.label, delta.label
+    d.say("All positive results rest on one. Standardize a cell, and the same cell scaled and shifted as a whole:")
+    before = [
+        d.define(vbar, over(v[m], m) / N),
+        d.define(spread, sqrt(over((v[m] - vbar) ** 2, m) / N)),
+        d.define(vhat[n], (v[n] - vbar) / spread),
+    ]
+    after = [
+        d.define(vtilde[n], factor * v[n] + gamma),
+        d.define(vtildebar, over(vtilde[m], m) / N),
+        d.define(sigmatilde.label, sqrt(over((vtilde[m] - vtildebar) ** 2, m) / N)),
+        d.define(vtildehat[n], (vtilde[n] - vtildebar) / sigmatilde.label),
+    ]
+    d.say("The mean follows, the standard deviation feels the factor alone, and the standardized cell feels nothing.")
+    d.step(vtildebar, factor * vbar + gamma, by.linearity_of_the_mean, [*after[:2], *before])
+    scaled = d.step(sigmatilde.label, factor * spread, by.algebra, [*after[:3], *before])
+    d.step(vtildehat[n], vhat[n], by.substitution, [after[3], scaled, *after[:2], *before])
+    d.say("With a negative factor the standardized cell changes its sign: the factor must be positive.")
+
+
+def overview(d: Derivation, table: Table) -> None:
+    d.head("The table")
+    d.say(
+        """A transformation leaves a model unchanged if it turns every array vhat is standardized into a scaled and
+        shifted one, with factors and shifts vhat do not vary along the axes of the moments. Below, a mark is a
+        proof for all numbers of cases, inputs and units; its absence is an exact counterexample. Conditions are
+        given with each proof."""
+    )
+    d.insert(table.to_latex(), table._repr_html_())
+    names = "; ".join(f"({k + 1}) {v.title} {{}}" for k, v in enumerate(table.transformations))
+    d.say(f"The transformations are {names}.", *(v.formula for v in table.transformations))
+
+
+if __name__ == "__main__":
+    build().write(__file__)

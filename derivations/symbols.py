@@ -1,0 +1,174 @@
+"""The symbols of the book: each is made here, once, with what it means; chapters make none of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy
+from sympy import Function, IndexedBase, Symbol
+
+import fishergeo as fg
+from fishergeo.symbolic import curvature, expectation
+from fishergeo.symbolic.latex import latex, symbol_name
+from fishergeo.symbolic.sums import INDEX, SIZE
+from fishergeo.symbolic.sums import I as I
+from fishergeo.symbolic.sums import J as J
+
+ETA, MEAN, PHI, Y = curvature.ETA, curvature.MEAN, curvature.PHI, expectation.Y
+
+MEANINGS: dict[str, str] = {}  # by the LaTeX of a symbol
+
+
+def letter(tex: str, meaning: str) -> None:
+    """Give a symbol its meaning; raises `ValueError` if it has another."""
+    if tex in MEANINGS:
+        raise ValueError(f"{tex} means {MEANINGS[tex]!r}, and cannot also mean {meaning!r}")
+    MEANINGS[tex] = meaning
+
+
+def number(name: str, meaning: str, **kind: Any) -> Symbol:
+    symbol = Symbol(name, **(kind or {"real": True}))
+    letter(latex(symbol), meaning)
+    return symbol
+
+
+def array(name: str, meaning: str, **kind: Any) -> IndexedBase:
+    letter(symbol_name(name), meaning)
+    return IndexedBase(name, **(kind or {"real": True}))
+
+
+def function(name: str, meaning: str) -> Any:
+    letter(sympy.latex(Symbol(name)), meaning)
+    return Function(name)
+
+
+def _index(letters: str, meaning: str) -> tuple[Symbol, ...]:
+    symbols = tuple(Symbol(name, integer=True) for name in letters.split())
+    letter(", ".join(dict.fromkeys(name.rstrip("'") for name in letters.split())), meaning)
+    return symbols
+
+
+# indices and sizes
+n, m, n2, n3, m2 = _index("n m n' n'' m'", "a case; a second case, a sum over the cases")
+h, k, k2, _, _ = _index("h k k' i j", "a unit, a sum over the units; the units of a block of the Fisher matrix")
+col, e, d2, e2 = _index("d e d' e'", "an input, or one of the weights of a unit; a sum over them")
+N, H, D = (SIZE[axis] for axis in (fg.Axis.SAMPLE, fg.Axis.UNIT, fg.Axis.INPUT))
+letter("N, H, D", "the numbers of cases, units and inputs")
+assert (n, h, col) == tuple(INDEX[axis] for axis in (fg.Axis.SAMPLE, fg.Axis.UNIT, fg.Axis.INPUT)) and I != J
+
+# the model
+x = array("x", "the inputs; $X$ is the matrix of them")
+w = array("w", "the weights, before any normalization; $W$ is the matrix of them")
+b = array("b", "the biases")
+g = array("g", "the gains")
+a = array("a", "the summed inputs, before normalization")
+z = array("z", "the natural parameters of the outputs, gain times normalized summed input plus bias")
+y = array("y", "the observations")
+xhat = array("xhat", "the normalized inputs")
+what = array("what", "the normalized weights; for weight norm, the direction of a weight vector")
+ahat = array("ahat", "the normalized summed inputs")
+abar = array("abar", "the means that are subtracted from the summed inputs")
+sigma = array(
+    "sigma", "the standard deviation of a cell of numbers, or its norm; $\\sigma(a)$ is that of $a$", positive=True
+)
+letter(r"\mu", "the mean of an output, and $\\mu(a)$ that of a cell of $a$")
+mu = MEAN
+epsilon = number("epsilon", "what is added to the variance under the root, or to the standard deviation", positive=True)
+
+# families
+theta = number("theta", "a natural parameter")
+thetas = IndexedBase("theta", real=True)
+eta = function("eta", r"the cumulant of a family: $\eta'$ is the mean and $\phi\,\eta''$ the variance")
+letter(
+    r"\eta''", "the second derivatives of the cumulant, entry by entry: the covariance of the outputs over the dispersion"
+)
+omega = array(
+    "omega",
+    "the Fisher weight: the curvature of the log density in the natural parameter, over $1/\\phi$",
+    positive=True,
+)
+base = function("c", "the part of a log density that does not depend on the natural parameter")
+letter(r"\phi", "the dispersion")
+tilt = number("varsigma", "the slope of a tilt of a density")
+Lambda = function("Lambda", "the logarithm of the moment generating function of an observation")
+KL = function("KL", "the Kullback-Leibler divergence from a member of a family to another")
+L = function("L", "the divergence in the other direction")
+part = number("iota", "a fraction of a way")
+score = array("upsilon", "the score: the derivative of the log density of a case")
+psi = array("psi", "a change of the parameters")
+change = psi.label
+zeta = array("zeta", "the change of the natural parameters when the parameters change")
+
+# the Fisher matrix
+PARTS = {"w": "weight", "b": "bias", "g": "gain"}
+F = {
+    part: array(f"F{part}", f"the block of the Fisher matrix along {PARTS[part[0]]} and {PARTS[part[1]]}")
+    for part in ("ww", "wb", "wg", "bb", "bg", "gg")
+}
+Ftilde = {part: array(f"Ftilde__{part}", "the same block at rescaled weights") for part in ("ww", "wb", "wg")}
+chi = array(
+    "chi", "the derivative of a normalized summed input by the weights of its own unit, times the standard deviation"
+)
+letter(r"\xi", "the factor of a derivative that is a unit's own, where units mix")
+letter("M", "the matrix that mixes the units of a case")
+letter("I_{ij}", "1 where the two indices are equal, else 0")
+letter(r"\mathrm{E}", "the mean over the cases, or the expectation of an observation")
+
+# a cell of numbers
+v = array("v", "a cell of numbers, to be standardized")
+vbar = number("vbar", "the mean of the cell")
+q = array("q", "the cell, centered")
+vhat = array("vhat", "the cell, standardized")
+P = array("P", "the projector of the lemma")
+wcheck = array("wcheck", "the weights that a unit uses: gain times direction")
+vdot = array("vdot", "a change of the cell")
+upstream = array(
+    "Y", "the gradient of the loss with respect to what comes out: natural parameters, or weights that are used"
+)
+R = array("R", "the gradient of the loss with respect to standardized numbers")
+G = array("G", "the gradient of the loss with respect to the numbers before standardization")
+V = number("V", "the gradient of the loss with respect to the variance")
+U = number("U", "the gradient of the loss with respect to the mean")
+
+# transformations
+delta = array("delta", "a factor by which weights or inputs are rescaled", positive=True)
+gamma = number("gamma", "a shift of weights, inputs or summed inputs")
+vtilde = array("vtilde", "the cell, scaled and shifted")
+vtildebar = number("vtildebar", "its mean")
+sigmatilde = array("sigmatilde", "its standard deviation", positive=True)
+vtildehat = array("vtildehat", "that cell, standardized")
+wtilde = array("wtilde", "the weights after a rescaling, or after a step")
+atilde = array("atilde", "the summed inputs of those weights")
+atildebar = array("atildebar", "their means")
+atildehat = array("atildehat", "their normalized values")
+Psi = array("Psi", "the derivative of the natural parameters by the weights")
+Psitilde = array("Psitilde", "the derivative by rescaled weights")
+letter("Q", "a rotation of the inputs")
+letter(r"\Pi", "a permutation of the units; $\\varpi(h)$ is the unit that comes to place $h$")
+
+# training
+alpha = number("alpha", "the step size, also called learning rate", positive=True)
+decay = number("lambda", "the weight decay", positive=True)
+beta = number("beta", "the momentum", positive=True)
+ell = number("ell", "the length of a weight vector", positive=True)
+letter(r"\rho", "in a proof, any value of $\\sigma(w)$ that is not changed")
+elltilde = number("elltilde", "its length after a step", positive=True)
+wtildehat = array("wtildehat", "the direction of a weight vector after a step")
+wdot = array("wdot", "the velocity of a weight vector under momentum")
+wdottilde = array("wdottilde", "the velocity after a step")
+Omega = number("Omega", "the length that the gradient has where the weight vector has length 1", positive=True)
+Theta = number("Theta", "what weight decay leaves of the weights in a step", positive=True)
+A = number("A", "the square of the length of a weight vector", positive=True)
+Abar = number("Abar", "where that square settles", positive=True)
+p = number("p", "the cosine of the angle that a step turns a weight vector by")
+wgrave = array("wgrave", "the weights one step before")
+
+# natural gradient
+fisher = array("F", "the Fisher matrix of all parameters")
+jacobian = array("J", "the Jacobian matrix of a change of parameters; $J_i$ is that of the natural parameters of a case")
+Fcheck = array("Fcheck", "the Fisher matrix in other parameters")
+Gcheck = array("Gcheck", "the gradient in other parameters")
+Psicheck = array("Psicheck", "the derivative by other parameters")
+psicheck = array("psicheck", "a change of other parameters")
+Ftildes = array("Ftilde", "the Fisher matrix at rescaled weights")
+anyvector = array("vartheta", "any vector")
