@@ -100,7 +100,13 @@ def _data(command: argparse.ArgumentParser) -> None:
         help="the column(s) to predict, by name or index; in a .npz the name of the array (default y)",
     )
     command.add_argument("--drop", nargs="+", metavar="COLUMN", help="columns to leave out of the inputs")
-    command.add_argument("--family", default="categorical", metavar="NAME", help="outputs (default: categorical)")
+    command.add_argument(
+        "--family",
+        default="categorical",
+        metavar="NAME",
+        help="outputs, e.g. poisson, gamma, binomial(10), negative_binomial(2.5), multinomial(5) (default: categorical)",
+    )
+    command.add_argument("--link", metavar="NAME", help="e.g. probit, log, power(1/3) (default: the canonical link)")
     command.add_argument("--seed", type=int, default=0, help="of weights, batches and the choice of cases (default 0)")
     command.add_argument(
         "--cases", type=int, default=2000, help="use at most so many cases, drawn at random (default 2000)"

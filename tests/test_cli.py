@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
+import fishergeo as fg
 from fishergeo.cli import main
 
 ROWS = "".join(f"{i * 7 % 11},{i * 5 % 13},{i % 3},{'pqr'[i % 3]},{i % 2}\n" for i in range(24))
+COUNTED = "".join(
+    f"{i * 7 % 11 + 1},{i * 5 % 13},{i % 3 + 2},{3 - i % 3},{i % 2 + 1},{5 - i % 2 - 1}\n" for i in range(24)
+)
 FILES = {
     "good.csv": "a,b,n,kind,coin\n" + ROWS,
     "text.csv": "a,b,k\n1,x,p\n2,3,q\n",
@@ -24,11 +30,13 @@ FILES = {
     "negative.csv": "a,b,n\n" + "1,2,-1\n3,5,2\n4,7,3\n" * 5,
     "three.csv": "a,b,y\n1,2,1.5\n3,5,2.5\n4,4,2\n",
     "two.csv": "a,b,k\n1,2,p\n3,4,q\n",
+    "counts.csv": "a,b,p,q,r,s\n" + COUNTED,
     "even.csv": "a,b,c,k\n1,2,1,p\n3,5,2,q\n4,4,4,r\n1,7,3,p\n2,5,4,q\n8,4,5,r\n",
     "text.npy": "a text",
     "file": "a file",
     "mine/notes.txt": "my own notes",
 }
+COUNTS = "--data counts.csv --target p q r --drop s"
 GOOD = "--data good.csv --target kind --drop n coin"
 
 
@@ -147,6 +155,30 @@ BAD = [
     ("decay --data good.csv --target coin --drop kind --family bernoulli", "layer_norm got H=1 but needs 3 or more"),
     ("decay -o fifo.csv", "fifo.csv is not a regular file: give a file name"),
     ("decay -o x.txt", "suffix '.txt': give one of .csv, .svg, .png, .pdf"),
+    (f"fisher {GOOD} --family binomial", "binomial has no number of trials; give e.g. binomial(10)"),
+    (f"fisher {GOOD} --family binomial(0)", "binomial got trials=0"),
+    (f"fisher {GOOD} --family binomial(x)", "binomial got 'x', which is no number of trials; give e.g. binomial(10)"),
+    (f"fisher {GOOD} --family multinomial(2.5)", "multinomial got trials=2.5"),
+    (f"fisher {GOOD} --family negative_binomial(-1)", "negative_binomial got shape=-1.0"),
+    (f"fisher {GOOD} --family gamma(2)", "unknown family 'gamma(2)': did you mean 'gamma'?"),
+    (
+        f"fisher {GOOD} --family multivariate_gaussian(__import__)",
+        "which is no covariance; give e.g. multivariate_gaussian(",
+    ),
+    (f"fisher {GOOD} --family binomial(1e99999999)", "which is no number of trials"),
+    ("fisher --family multinomial(5)", "the digits have no counts of multinomial(5)"),
+    ("fisher --family binomial(5)", "the support of binomial(5) is the integers from 0 to 5"),
+    (f"fisher {GOOD} --normalizer group_norm", "group_norm has no number; give e.g. group_norm(4)"),
+    (f"fisher {GOOD} --normalizer prms(2)", "First got fraction=2"),
+    (f"fisher {GOOD} --normalizer prms_norm(1/0)", "prms_norm got '1/0', which is no number; give e.g. prms_norm(1/16)"),
+    (f"fisher {GOOD} --normalizer ghost_batch_norm(2.5)", "ghost_batch_norm got batches=2.5"),
+    (f"fisher {GOOD} --link prbit", "unknown link 'prbit': did you mean 'probit'?"),
+    (f"fisher {GOOD} --link probit", "categorical got the probit link"),
+    (f"decay {COUNTS} --family gaussian --link log", "gaussian with the log link has no constant model"),
+    (
+        f"report {COUNTS} --family multinomial(3)",
+        "the targets p, q, r are 2, 3, 1 in line 2: multinomial(3) needs rows of",
+    ),
     ("claims LN-haf", "unknown statement 'LN-haf': did you mean 'LN-half'?"),
     ("claims LN-half foo", "unknown statement 'foo': there is LN-T1, "),
 ]
@@ -197,6 +229,71 @@ def test_fisher_matrix_is_printed_and_saved(run, folder, suffix):
         names = (folder / "F.csv").read_text().splitlines()[0].split(",")
     assert names[:4] == ["weight[0 0]", "weight[0 1]", "bias[0]", "gain[0]"] and len(names) == 12
     assert (F == F.T).all() and np.isclose(np.trace(F), float(shown["trace"]), rtol=1e-5)
+
+
+FAMILIES = [  # family, link, the number of units
+    ("gamma", None),
+    ("gamma", "log"),
+    ("inverse_gaussian", "inverse_squared"),
+    ("binomial(10)", None),
+    ("binomial(10)", "cloglog"),
+    ("negative_binomial(2.5)", None),
+    ("negative-binomial(2.5)", "nbinom(0.4)"),
+    ("poisson", "sqrt"),
+    ("gaussian", "power(1)"),
+    ("multivariate_gaussian([[2,1,0],[1,3,0],[0,0,1]])", None),
+]
+
+
+@pytest.mark.parametrize(("family", "link"), FAMILIES, ids=str)
+def test_every_family_trains_on_a_file(run, family, link):
+    given = f"fisher {COUNTS} --family {family} --normalizer batch --steps 3" + (f" --link {link}" if link else "")
+    code, out, err = run(given)
+    assert (code, err) == (0, "")
+    name = family.partition("(")[0].replace("-", "_")
+    assert f"(expected), {name}" in out and "24 cases, 2 inputs, 3 units" in out
+    assert (f"{link} link" in out) is (
+        link in ("log", "inverse_squared", "cloglog", "sqrt")
+    )  # others are canonical there
+
+
+def test_classes_counted(run):
+    for family in ("multinomial(6)", "multinomial_6"):
+        code, out, err = run(f"fisher --data counts.csv --target p q r s --drop a --family {family}")
+        assert (code, out) == (2, "")
+        assert "the targets p, q, r, s are 2, 3, 1, 4 in line 2: multinomial(6) needs rows of whole numbers that" in err
+    code, out, err = run("fisher --data counts.csv --target p q r s --family multinomial(10) --normalizer layer")
+    assert (code, err) == (0, "") and "4 units" in out and "multinomial(10)" in out
+    digits = run("fisher --family binomial(128) --cases 40")
+    assert digits[0] == 0 and "4 units" in digits[1]
+
+
+@pytest.mark.parametrize(
+    "name", ["group(3)", "group_norm_3", "ghost_batch(4)", "prms(1/16)", "prms_norm_rounded_down(1/3)"]
+)
+def test_normalizers_with_numbers(name):
+    from fishergeo.report.names import normalizer
+
+    found = {
+        "group(3)": fg.group_norm(3),
+        "group_norm_3": fg.group_norm(3),
+        "ghost_batch(4)": fg.ghost_batch_norm(4),
+        "prms(1/16)": fg.prms_norm(),
+        "prms_norm_rounded_down(1/3)": fg.prms_norm(Fraction(1, 3), math.floor),
+    }
+    assert normalizer(name) == found[name]
+
+
+def test_every_member_of_the_zoos_has_a_name():
+    from fishergeo.families import ZOO as families
+    from fishergeo.links import LINKS
+    from fishergeo.normalizers import ZOO
+    from fishergeo.report.names import family, link, normalizer
+
+    assert all(normalizer(member.name) == member for member in ZOO if member.name != "frozen_batch_norm")
+    assert all(family(member.name) == member for member in families if not member.mixing)
+    assert family("multivariate_gaussian([[2, 1], [1, 3]])") == fg.multivariate_gaussian([[2, 1], [1, 3]])
+    assert all(link(member.name) == member for member in (*LINKS, fg.links.power(1 / 3), fg.links.nbinom(0.5)))
 
 
 def test_decay_prints_falling_rates_and_saves_every_step(run, folder):

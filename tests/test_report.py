@@ -8,6 +8,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import contracts
 import numpy as np
 import pytest
 
@@ -19,7 +20,7 @@ from fishergeo.report.compute import Settings, default_normalizers, used
 from fishergeo.report.mathml import escape_tex, marked, mathml, to_html, to_tex
 from fishergeo.report.names import normalizer, normalizers
 from fishergeo.report.numbers import number
-from fishergeo.report.study import standardized, starting_point, study, train
+from fishergeo.report.study import best_constant, standardized, starting_point, study, train
 
 FIGURES = ("effective_rate", "fisher_matrices", "scaling", "spectra", "training")
 
@@ -78,7 +79,7 @@ def test_a_report(tmp_path, monkeypatch, rng, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.csv", "out"]
     problem = prepare(load("data.csv", "kind"), fg.categorical)
     data, _ = used(problem, Settings(fg.categorical, (fg.layer_norm,)))
-    again, _ = study(data, fg.categorical, fg.layer_norm, 40, 0, lambda label: None)
+    again, _ = study(data, fg.GLM(fg.categorical, fg.layer_norm), 40, 0, lambda label: None)
     assert json.loads(json.dumps(again)) == results["normalizers"][2], "the same seed must give the same numbers"
 
 
@@ -155,6 +156,40 @@ def _check_geometry(path, results):
     }
     cells = {(cell["normalizer"], cell["transformation"]): cell["invariant"] for cell in results["invariance"]["cells"]}
     assert cells["layer_norm", "case_rescaling"] and not cells["weight_norm", "dataset_rescaling"]
+
+
+STARTS = [  # family, link, means of the outputs that it can have had
+    (fg.gamma, None, (0.5, 1.0, 2.0)),
+    (fg.gamma, fg.links.log, (0.01, 1.0, 40.0)),
+    (fg.inverse_gaussian, fg.links.inverse_squared, (0.5, 1.0, 2.0)),
+    (fg.negative_binomial(2.5), None, (0.5, 3.0, 40.0)),
+    (fg.negative_binomial(2.5), fg.links.nbinom(0.3), (0.5, 3.0, 40.0)),
+    (fg.binomial(10), fg.links.identity, (0.5, 4.0, 9.5)),
+    (fg.binomial(128), fg.links.cloglog, (3.0, 60.0, 127.0)),
+    (fg.poisson, fg.links.sqrt, (0.01, 1.0, 900.0)),
+    (fg.bernoulli, fg.links.logc, (0.01, 0.5, 0.99)),
+    (fg.multinomial(6), None, (1.0, 2.0, 3.0)),
+    (fg.multivariate_gaussian([[2, 0.5, 0], [0.5, 1, 0], [0, 0, 1]]), None, (-3.0, 0.0, 2.0)),
+]
+
+
+@pytest.mark.parametrize(("family", "link", "means"), STARTS, ids=lambda value: getattr(value, "name", ""))
+def test_the_start_is_around_the_best_constant_model(family, link, means, rng):
+    """Inside the domain of every family and link; twice the spread of the predictors is, too."""
+    X, Y = rng.normal(size=(60, 4)) + 1, np.tile(means, (60, 1))
+    for method in (fg.identity, fg.batch_norm, fg.layer_norm, fg.prms_norm()):
+        model = fg.GLM(family, method, link=link)
+        best = best_constant(model, np.array(means))
+        np.testing.assert_allclose(model.predict(best[None]).mean[0], means, rtol=1e-5, atol=1e-5)
+        Z = model.predictor(starting_point(model, X, Y, np.random.default_rng(0)), X)
+        np.testing.assert_allclose(Z.mean(axis=0), best, rtol=1e-9, atol=1e-12)
+        assert (Z.std(axis=0) <= 1 + 1e-12).all()
+        model.predict(best + 2 * (Z - best))
+
+
+def test_means_that_a_link_does_not_reach_are_refused():
+    model = fg.GLM(fg.gaussian, link=fg.links.log)
+    contracts.is_refused(lambda: best_constant(model, np.array([1.0, -1.0])), "no constant model", "use another")
 
 
 def test_training_and_start(rng):

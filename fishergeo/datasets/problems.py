@@ -15,6 +15,7 @@ from . import Floats, load_digits, one_hot
 from .data import Data, number
 
 _MOST_CLASSES, _FEWEST_ROWS = 64, 3
+_IS = [f"is {digit}" for digit in range(10)]
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,11 @@ class Problem:
 def prepare(data: Data, family: Family) -> Problem:
     """The targets as the observations Y (N, H) of ``family``.
 
-    Categorical: one column of labels, one unit for each class.  Bernoulli: one column of 0 and 1 (one unit), of more
-    classes (each against the rest), or several columns of 0 and 1.  Others: numeric columns, one unit each, a family with
-    free dispersion on standardized columns.  Raises `InputError` for targets that the family cannot have produced, and
-    for fewer than three rows.
+    Categorical: one column of labels, one unit for each class.  Multinomial: a column of counts for each class, which sum
+    to the trials.  Bernoulli: one column of 0 and 1 (one unit), of more classes (each against the rest), or several
+    columns of 0 and 1.  Others: numeric columns, one unit each, a family with free dispersion on standardized columns, or
+    where it is of positive numbers on columns with mean 1.  Raises `InputError` for targets that the family cannot have
+    produced, and for fewer than three rows.
     """
     if not isinstance(data, Data):
         raise InputError(
@@ -53,8 +55,10 @@ def prepare(data: Data, family: Family) -> Problem:
     _check_family("prepare", family)
     if len(data.X) < _FEWEST_ROWS:
         raise InputError(f"{data.name} has too few rows ({len(data.X)}): give {_FEWEST_ROWS} or more")
-    if family.coupled:
+    if family.coupled and family.trials == 1:
         Y, names, what = _classes(data, family)
+    elif family.coupled:
+        Y, names, what = _totals(data, family)
     elif not family.support.contains(np.array([2.0])).all():
         Y, names, what = _binary(data, family)
     else:
@@ -67,16 +71,21 @@ def digits(family: Family) -> Problem:
     """The handwritten digits as a problem of ``family``.
 
     Classes for categorical and bernoulli (each digit against the rest); standardized indicator columns of the classes for
-    a family with free dispersion; for a family of counts, the ink in the four lower rows, predicted from the upper half.
+    a family of real numbers; for one of counts or of positive numbers, the ink in the four lower rows, predicted from the
+    upper half.  Raises `InputError` for families that cannot have produced these, such as multinomial ones.
     """
     _check_family("digits", family)
     X, y = load_digits()
     names = tuple(f"pixel ({row}, {column})" for row in range(8) for column in range(8))
     source = "Alpaydin, Kaynak 1998, Optical Recognition of Handwritten Digits (UCI), doi 10.24432/C50P49, CC BY 4.0"
+    if family.coupled and family.trials != 1:
+        raise InputError(
+            f"the digits have no counts of {family.name}: give a file with a column for each class (--data, --target)"
+        )
     if family.coupled or not family.support.contains(np.array([2.0])).all():
         data = Data("digits", X, names, (y,), ("digit",))
-    elif family.support.contains(np.array([0.5])).all():
-        data = Data("digits", X, names, tuple(one_hot(y).T), tuple(f"is {k}" for k in range(10)))
+    elif family.support.contains(np.array([-0.5])).all():
+        data = Data("digits", X, names, tuple(one_hot(y).T)[: family.units], tuple(_IS[: family.units]))
     else:
         rows = X.reshape(-1, 8, 8)[:, 4:].sum(axis=2)
         data = Data("digits", X[:, :32], names[:32], tuple(rows.T), tuple(f"ink in row {k}" for k in range(4, 8)))
@@ -119,6 +128,8 @@ def _binary(data: Data, family: Family) -> tuple[Floats, tuple[str, ...], str]:
 
 
 def _numeric(data: Data, family: Family) -> tuple[Floats, tuple[str, ...], str]:
+    if family.units not in (None, len(data.y)):
+        raise InputError(f"{family.name} has {family.units} outputs but got {len(data.y)} targets: name as many")
     for name, column in zip(data.targets, data.y, strict=True):
         if column.dtype.kind == "U":
             k, text = next(((k, text) for k, text in enumerate(column) if number(text) is None), (0, column[0]))
@@ -141,9 +152,25 @@ def _numeric(data: Data, family: Family) -> tuple[Floats, tuple[str, ...], str]:
     what = _listed(data.targets)
     if family.free_dispersion:
         Y = Y / np.abs(Y).max(axis=0)  # first, so that no square over- or underflows
-        Y = (Y - Y.mean(axis=0)) / Y.std(axis=0)
-        what += ", standardized"
+        if family.support.contains(np.array([-0.5])).all():
+            return (Y - Y.mean(axis=0)) / Y.std(axis=0), data.targets, f"{what}, standardized"
+        return Y / Y.mean(axis=0), data.targets, f"{what}, divided by the mean"
     return Y, data.targets, what
+
+
+def _totals(data: Data, family: Family) -> tuple[Floats, tuple[str, ...], str]:
+    for name, column in zip(data.targets, data.y, strict=True):
+        if column.dtype.kind == "U":
+            raise InputError(f"the target {name!r} is text: {family.name} needs a column of counts for each class")
+    Y = np.column_stack(data.y).astype(float)
+    bad = ~family.support.contains(Y).all(axis=1)
+    if bad.any() or len(data.y) < 2:
+        first = int(np.argmax(bad))
+        raise InputError(
+            f"the targets {_listed(data.targets)} are {_listed([f'{count:g}' for count in Y[first]])} in "
+            f"{data.row(first)}: {family.name} needs {family.support.text}, a column for each of two classes or more"
+        )
+    return Y, data.targets, _listed(data.targets)
 
 
 def _check_family(who: str, family: Any) -> None:

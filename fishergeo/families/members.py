@@ -30,8 +30,14 @@ def _log_two_pi_phi(phi: Any) -> Any:
     return _sympy().log(2 * _sympy().pi * phi)
 
 
+def _log_gamma(x: Any) -> Any:
+    """log Γ(x); of a large number its value, for SymPy would write out the factorial."""
+    large = getattr(x, "is_Rational", False) and x > 20
+    return _sympy().loggamma(_sympy().Float(x, 30)).evalf(17) if large else _sympy().loggamma(x)
+
+
 def _log_factorial(y: Any) -> Any:
-    return _sympy().loggamma(y + 1)
+    return _log_gamma(y + 1)
 
 
 def _draw_category(mean: Floats, phi: float, rng: np.random.Generator) -> Floats:
@@ -189,7 +195,7 @@ def _negative_binomial(shape: float) -> Family:
     return Family(
         f"negative_binomial({shape:g})",
         cumulant=lambda theta: -r() * special.log1mexp(-theta),
-        base=lambda y, phi: _sympy().loggamma(y + r()) - _sympy().loggamma(r()) - _log_factorial(y),
+        base=lambda y, phi: _sympy().loggamma(y + r()) - _log_gamma(r()) - _log_factorial(y),
         support=Support("the integers 0, 1, 2, …", _whole),
         draw=lambda mean, phi, rng: rng.negative_binomial(shape, shape / (shape + mean)).astype(float),
         domain=_BELOW_0,

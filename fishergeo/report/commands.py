@@ -52,6 +52,12 @@ def problem(options: argparse.Namespace) -> Any:
     return prepare(load(options.data, options.target, options.drop), family(options.family))
 
 
+def _link(options: argparse.Namespace) -> Any:
+    from .names import link
+
+    return None if options.link is None else link(options.link)
+
+
 def command_line(options: argparse.Namespace) -> str:
     return shlex.join(["fishergeo", *options.arguments])
 
@@ -86,9 +92,8 @@ def report(options: argparse.Namespace) -> None:
     chosen, note = normalizers(options.normalizers, options.eps, (identity, batch_norm, weight_norm, layer_norm)), ""
     if options.normalizers is None:
         chosen, note = default_normalizers(chosen, data)
-    settings = Settings(
-        family(options.family), chosen, options.seed, options.steps, options.cases, command_line(options), note, workers=2
-    )
+    common = options.seed, options.steps, options.cases, command_line(options), note
+    settings = Settings(family(options.family), chosen, *common, workers=2, link=_link(options))
     with progress(settings.ticks + 3) as tick:
         results = write_report(data, settings, target, tick)
     if results["pdf"] != "report.pdf":
@@ -130,7 +135,7 @@ def fisher(options: argparse.Namespace) -> None:
 
     target = _target(options, ".npz", ".csv")
     chosen = family(options.family)
-    model = GLM(chosen, normalizer(options.normalizer, options.eps))
+    model = GLM(chosen, normalizer(options.normalizer, options.eps), link=_link(options))
     if options.steps < 0:
         raise InputError(f"--steps {options.steps}: train for no step or more")
     settings = Settings(chosen, (model.normalizer,), options.seed, max(options.steps, 1), options.cases)
@@ -172,7 +177,7 @@ def _parameter(F: Any, k: int) -> str:
 
 def derive(options: argparse.Namespace) -> None:
     from .derive import Sheet, pairs
-    from .names import family, link, normalizer
+    from .names import family, normalizer
 
     target = None if options.output is None else Path(options.output)
     whole = target is not None and (options.output.endswith("/") or target.is_dir() or not target.suffix)
@@ -183,7 +188,7 @@ def derive(options: argparse.Namespace) -> None:
         chosen,
         pairs(options.blocks, chosen),
         None if options.family is None else family(options.family),
-        None if options.link is None else link(options.link),
+        _link(options),
     )
     with progress(len(sheet.pairs) + 2) as tick:
         sheet.check(tick)
@@ -221,7 +226,6 @@ def decay(options: argparse.Namespace) -> None:
     import numpy as np
 
     from ..dynamics.optimizers import sgd
-    from ..model import GLM
     from .compute import Settings, check, used
     from .names import family, normalizers
     from .study import train
@@ -233,13 +237,13 @@ def decay(options: argparse.Namespace) -> None:
         sgd(options.rate)  # refuses a bad one before the work
     methods, chosen = normalizers(options.normalizers, options.eps), family(options.family)
     data = problem(options)
-    settings = Settings(chosen, methods, options.seed, options.steps, options.cases)
+    settings = Settings(chosen, methods, options.seed, options.steps, options.cases, link=_link(options))
     check(data, settings)
     data, _ = used(data, settings)
     runs = []
     with progress(len(methods)) as tick:
         for method in methods:
-            runs.append(train(GLM(chosen, method), data.X, data.Y, options.steps, options.seed, options.rate).run)
+            runs.append(train(settings.model(method), data.X, data.Y, options.steps, options.seed, options.rate).run)
             tick(method.title)
     steps = np.unique(np.linspace(0, options.steps, 11).round().astype(int))
     print(f"{'normalizer':<34}{'step':>7}{'norm':>12}{'effective rate':>16}{'batch loss':>12}")

@@ -21,6 +21,7 @@ from ..errors import MOST, InputError
 from ..families import Family, Floats
 from ..invariance.proof import Verdict
 from ..invariance.table import invariance_table
+from ..links import Link
 from ..model import GLM
 from ..normalizers import ZOO, Normalizer
 from ..standardize import Scale
@@ -49,6 +50,10 @@ class Settings:
     command: str = ""
     note: str = ""
     workers: int = 1
+    link: Link | None = None
+
+    def model(self, normalizer: Normalizer) -> GLM:
+        return GLM(self.family, normalizer, link=self.link)
 
     @property
     def ticks(self) -> int:
@@ -70,10 +75,10 @@ def compute(
     check(problem, settings)
     data, facts = used(problem, settings)
     for normalizer in settings.normalizers:  # what is wrong with the data shows here, before long work
-        starting_point(GLM(settings.family, normalizer), data.X, data.Y, np.random.default_rng(settings.seed))
+        starting_point(settings.model(normalizer), data.X, data.Y, np.random.default_rng(settings.seed))
     invariance = _invariance(settings, tick)
     for normalizer in settings.normalizers:  # what is symbolic stays in this thread
-        law(normalizer), block_latex(normalizer, settings.family), settings.family.hessian(data.Y[:1])
+        law(normalizer), block_latex(settings.model(normalizer))
     stop = threading.Event()
 
     def mark(label: str) -> None:
@@ -82,7 +87,7 @@ def compute(
         tick(label)
 
     def run(normalizer: Normalizer) -> tuple[dict[str, Any], Floats]:
-        return study(data, settings.family, normalizer, settings.steps, settings.seed, mark)
+        return study(data, settings.model(normalizer), settings.steps, settings.seed, mark)
 
     with ThreadPoolExecutor(settings.workers) as pool:
         try:
@@ -100,6 +105,7 @@ def compute(
         "seed": settings.seed,
         "versions": versions(),
         "family": settings.family.name,
+        "link": None if settings.link is None else settings.link.name,
         "note": settings.note,
         "data": facts,
         "normalizers": [result for result, _ in studies],

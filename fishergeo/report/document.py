@@ -90,7 +90,7 @@ def _fall(study: dict[str, Any]) -> str:
 
 
 def _data(results: Results) -> Iterator[Block]:
-    data, family = results["data"], results["family"]
+    data, link = results["data"], results["link"] or "canonical"
     used = "" if data["cases_used"] == data["cases"] else f", of which {data['cases_used']} drawn at random are used"
     constant = data["constant_columns"]
     yield Items(
@@ -105,7 +105,7 @@ def _data(results: Results) -> Iterator[Block]:
             )
             + f"All inputs are divided by one number, their root mean square {number(data['input_scale'])}.",
             f"**Outputs:** {data['what']}; $H$ = {plural(data['units'], 'unit')}: {listed(data['unit_names'], 12)}.",
-            f"**Family:** {family}, canonical link, $\\phi = 1$.",
+            f"**Family:** {results['family']}, {link} link, $\\phi = 1$.",
         )
     )
     yield Text("The model has summed inputs $A$, normalized summed inputs $\\hat{A}$ and natural parameters $Z$:")

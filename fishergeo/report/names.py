@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..datasets.data import nearest
 from ..errors import InputError
-from ..families import FAMILIES, Family, binomial, gamma, inverse_gaussian, multinomial, negative_binomial
+from ..families import ZOO as FAMILIES
+from ..families import Family, binomial, multinomial, multivariate_gaussian, negative_binomial
 from ..links import LINKS, Link, nbinom, power
 from ..normalizers import (
     ZOO,
@@ -24,31 +27,60 @@ from ..normalizers import (
     weight_standardization_group_norm,
 )
 
-_MAKERS = {
-    "ghost_batch_norm": ghost_batch_norm,
-    "group_norm": group_norm,
-    "weight_standardization_group_norm": weight_standardization_group_norm,
-    "prms_norm": prms_norm,
+_NUMBER = r"-?\d{1,15}(?:\.\d{1,15}|/\d{1,15})?"
+
+
+def _number(text: str) -> Any:
+    """A whole number, a fraction of two or a decimal one; `ValueError` for anything else."""
+    if not re.fullmatch(_NUMBER, text):
+        raise ValueError
+    return float(text) if "." in text else Fraction(text) if "/" in text else int(text)
+
+
+class _Maker(NamedTuple):
+    """A function of one argument, that argument for an example, what it is, and how it is read."""
+
+    make: Callable[[Any], Any]
+    example: str
+    what: str = "number"
+    read: Callable[[str], Any] = _number
+
+
+_NORMALIZERS = {
+    "ghost_batch_norm": _Maker(ghost_batch_norm, "8"),
+    "group_norm": _Maker(group_norm, "4"),
+    "weight_standardization_group_norm": _Maker(weight_standardization_group_norm, "4"),
+    "prms_norm": _Maker(prms_norm, "1/16"),
+    "prms_norm_rounded_down": _Maker(lambda p: prms_norm(p, math.floor), "1/16"),
 }
-_FAMILIES = {"binomial": binomial, "negative_binomial": negative_binomial, "multinomial": multinomial}
-_LINKS = {"power": power, "nbinom": nbinom}
+_NORMALIZERS |= {name.removesuffix("_norm"): maker for name, maker in _NORMALIZERS.items()}
+_FAMILIES = {
+    "binomial": _Maker(binomial, "10", "number of trials"),
+    "negative_binomial": _Maker(lambda r: negative_binomial(float(r)), "2.5", "shape"),
+    "multinomial": _Maker(multinomial, "5", "number of trials"),
+    "multivariate_gaussian": _Maker(multivariate_gaussian, "[[2, 1], [1, 3]]", "covariance", json.loads),
+}
+_LINKS = {"power": _Maker(power, "1/3"), "nbinom": _Maker(lambda alpha: nbinom(float(alpha)), "0.5")}
 
 
 def _key(name: str) -> str:
     return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
-def _made(key: str, makers: Mapping[str, Callable[[Any], Any]]) -> Any:
-    """The value that "name(number)" or "name_number" asks for; None where that is not the form, or no such name."""
-    form = re.fullmatch(r"(\w+?)(?:\((.+)\)|_(\d+))", key)
-    if form is None or form[1] not in makers:
+def _made(name: str, makers: Mapping[str, _Maker]) -> Any:
+    """The value that "name(argument)" or "name_number" asks for; None where that is not the form, or no such name."""
+    form = re.fullmatch(rf"([^(]+?)(?:\((.*)\)|_({_NUMBER}))", name.strip(), re.DOTALL)
+    key, text = _key(form[1] if form else name), form and (form[3] if form[2] is None else form[2])
+    if key not in makers:
         return None
-    number = form[2] or form[3]
+    make, example, what, read = makers[key]
     try:
-        value = Fraction(number)
-    except (ValueError, ZeroDivisionError):
-        raise InputError(f"{key!r}: {number!r} is not a number; give e.g. {form[1]}(2)") from None
-    return makers[form[1]](int(value) if value.denominator == 1 else value)
+        return make(read(text.strip() if text else ""))
+    except InputError:
+        raise
+    except (ValueError, ZeroDivisionError, RecursionError):
+        got = f"{key} has no {what}" if not text else f"{key} got {text!r:.60}, which is no {what}"
+        raise InputError(f"{got}; give e.g. {key}({example})") from None
 
 
 def normalizer(name: str, eps: float = 0.0) -> Normalizer:
@@ -61,7 +93,7 @@ def normalizer(name: str, eps: float = 0.0) -> Normalizer:
         raise InputError(f"{name!r} names several normalizers: give one (--normalizer), or compose them with +")
     parts = []
     for part in name.split("+"):
-        if (made := _made(_key(part), _MAKERS)) is not None:
+        if (made := _made(part, _NORMALIZERS)) is not None:
             parts.append(made)
             continue
         if _key(part) not in known:
@@ -93,8 +125,7 @@ def normalizers(names: str | None, eps: float = 0.0, default: Sequence[Normalize
 
 def family(name: str) -> Family:
     """The family of that name, e.g. "poisson" or "binomial(10)"; raises `InputError` for an unknown one."""
-    known = {member.name: member for member in (*FAMILIES, gamma, inverse_gaussian)}
-    return _member("family", name, known, _FAMILIES)
+    return _member("family", name, {member.name: member for member in FAMILIES if "(" not in member.name}, _FAMILIES)
 
 
 def link(name: str) -> Link:
@@ -102,9 +133,10 @@ def link(name: str) -> Link:
     return _member("link", name, {member.name: member for member in LINKS}, _LINKS)
 
 
-def _member(kind: str, name: str, known: Mapping[str, Any], makers: Mapping[str, Callable[[Any], Any]]) -> Any:
-    if (made := _made(_key(name), makers)) is not None:
+def _member(kind: str, name: str, known: Mapping[str, Any], makers: Mapping[str, _Maker]) -> Any:
+    if (made := _made(name, makers)) is not None:
         return made
     if _key(name) not in known:
-        raise InputError(f"unknown {kind} {name!r}: {nearest(name, known)}")
+        every = [*known, *(f"{key}({maker.example})" for key, maker in makers.items())]
+        raise InputError(f"unknown {kind} {name!r}: {nearest(name, every)}")
     return known[_key(name)]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import special
 from ..datasets.problems import Problem
 from ..dynamics import laws
 from ..dynamics.descent import Diverged, descend
@@ -15,11 +16,13 @@ from ..dynamics.optimizers import SGD
 from ..dynamics.scale import scale_group
 from ..dynamics.trajectory import Trajectory
 from ..errors import InputError
-from ..families import Family, Floats
+from ..families import Floats
 from ..information.matrices import fisher, per_unit_fisher
 from ..information.operator import Metric
+from ..initial import center
 from ..invariance.scaling import Scaling, fisher_scaling
 from ..invariance.symmetries import symmetries
+from ..links import allowed, canonical
 from ..model import GLM, Params
 from ..normalizers import Normalizer
 from ..symbolic.blocks import fisher_block
@@ -29,6 +32,7 @@ _BATCH = 128
 _BOLDNESS = 4  # the rate of scale-free weights, in units of 1/λ_max: twice what a fixed quadratic survives
 _TRIES = 6
 _MEASURED = 300  # cases on which scaling laws are measured
+_ITERATIONS, _HALVINGS = 200, 60
 
 
 @dataclass(frozen=True)
@@ -50,24 +54,59 @@ def starting_point(model: GLM, X: Floats, Y: Floats, rng: np.random.Generator) -
     """Random weights, with gain and bias set so that every unit's z has unit variance around the best constant model.
 
     The data-dependent start of Salimans, Kingma 2016, section 3, for every normalizer; without a gain the weights are
-    scaled.  All normalizers start from the same random W.
+    scaled.  All normalizers start from the same random W.  Where family and link allow only some predictors the variance
+    is less, so that twice the spread of z is allowed.
     """
+    p = model.init(X.shape[1], Y.shape[1], rng)
+    A = model.normalizer(X, p.weight).value
+    middle, spread = A.mean(axis=0), A.std(axis=0)
+    if not (spread > 1e-12 * np.abs(A).max(axis=0)).all():
+        raise InputError(f"{model.normalizer.name}: the summed inputs of a unit are constant; give inputs that vary")
+    best, scale = best_constant(model, Y.mean(axis=0)), 1 / spread
+    for _ in range(_HALVINGS):
+        try:
+            model.predict(best + 2 * scale * (A - middle))
+            break
+        except InputError:
+            scale = scale / 2
+    else:
+        scale = scale * 2**_HALVINGS  # what is wrong is not the spread: it shows where the model is used
+    if p.gain is None:
+        return Params(p.weight * scale[:, None], best - middle * scale)
+    return Params(p.weight, best - middle * scale, scale)
+
+
+def best_constant(model: GLM, mean: Floats) -> Floats:
+    """The predictors (H,) of the constant model with the given means; raises `InputError` where there are none."""
     from scipy.optimize import minimize
 
-    p = model.init(X.shape[1], Y.shape[1], rng)
-    Z, family, mean = model.natural(p, X), model.family, Y.mean(axis=0)
-    spread = Z.std(axis=0)
-    if not (spread > 1e-12 * np.abs(Z).max(axis=0)).all():
-        raise InputError(f"{model.normalizer.name}: the summed inputs of a unit are constant; give inputs that vary")
+    family, bent, link = model.family, model.curve, model.link or canonical
+    if family.joint:
 
-    def loss(theta: Floats) -> tuple[float, Floats]:
-        with np.errstate(all="ignore"):
-            return float(np.sum(family.cumulant_value(theta)) - mean @ theta), family.mean(theta) - mean
+        def loss(theta: Floats) -> tuple[float, Floats]:
+            with np.errstate(all="ignore"):
+                return float(np.sum(family.cumulant_value(theta)) - mean @ theta), family.mean(theta) - mean
 
-    best = minimize(loss, np.zeros(p.units), jac=True, method="BFGS").x
-    if p.gain is None:
-        return Params(p.weight / spread[:, None], best - Z.mean(axis=0) / spread)
-    return Params(p.weight, best - Z.mean(axis=0) / spread, 1 / spread)
+        return np.asarray(minimize(loss, np.zeros(len(mean)), jac=True, method="BFGS").x)
+    if bent is None:
+        import sympy
+
+        mu = sympy.Symbol("mu", positive=True)
+        return np.asarray(special.numeric(family.natural_expression(mu), [mu])(mean))
+    z = np.full(len(mean), center(family, link)[0])
+    with np.errstate(all="ignore"):
+        for _ in range(_ITERATIONS):  # Newton's method on the means, in steps that stay among the predictors allowed
+            error = mean - bent.mean(z)
+            if (np.abs(error) <= 1e-10 * np.abs(mean)).all():
+                return z
+            most = np.maximum(1, np.abs(z))
+            step = np.clip(error * bent.slope(z) / bent.weight(z), -most, most)
+            for _ in range(_HALVINGS):
+                natural, there = bent.natural(z + step), bent.mean(z + step)
+                step = np.where(allowed(family, link, z + step, natural, there, family.trials), step, step / 2)
+            z = z + step
+    means = ", ".join(f"{value:.3g}" for value in mean)
+    raise InputError(f"{family.name} with the {link.name} link has no constant model with the means {means}; use another")
 
 
 def _rate(model: GLM, p: Params, metric: Metric) -> float:
@@ -114,12 +153,9 @@ def standardized(X: Floats) -> Floats:
     return np.where(varies, (X - X.mean(axis=0)) / np.where(varies, spread, 1), 0.0)
 
 
-def study(
-    problem: Problem, family: Family, normalizer: Normalizer, steps: int, seed: int, tick: Any
-) -> tuple[dict[str, Any], Floats]:
+def study(problem: Problem, model: GLM, steps: int, seed: int, tick: Any) -> tuple[dict[str, Any], Floats]:
     """Everything the report says about one normalizer, and the dense Fisher matrix; ``tick(label)`` marks progress."""
-    model = GLM(family, normalizer)
-    X, Y = problem.X, problem.Y
+    normalizer, X, Y = model.normalizer, problem.X, problem.Y
     trained = train(model, X, Y, steps, seed)
     tick(f"{normalizer.title}: trained")
     F = fisher(model, trained.params, X)
@@ -129,7 +165,7 @@ def study(
         "title": normalizer.title,
         "definition": repr(normalizer),
         "source": normalizer.source,
-        "block": block_latex(normalizer, family),
+        "block": block_latex(model),
         "loss": dict(zip(("start", "end"), trained.losses)),
         "fisher": _spectrum(F, dense),
         "null_space": _null_space(model, trained.params, X, F),
@@ -145,9 +181,9 @@ def study(
 
 
 @lru_cache(maxsize=64)
-def block_latex(normalizer: Normalizer, family: Family) -> str:
+def block_latex(model: GLM) -> str:
     """The ww block of F for all sizes, in matrix form."""
-    return fisher_block(normalizer, "weight", "weight", family=family).matrix_latex()
+    return fisher_block(model.normalizer, "weight", "weight", model.family, model.link).matrix_latex()
 
 
 def law(normalizer: Normalizer) -> Scaling:
@@ -209,15 +245,19 @@ def _scaling(model: GLM, p: Params, X: Floats) -> dict[str, Any]:
     """The factor of each block when the weights double, derived and measured."""
     X = X[:_MEASURED]  # the laws hold for any data
     found = law(model.normalizer)
-    try:
-        measured = laws.scaling_slopes(model, p, X, (0.25, 0.5, 1.0, 2.0, 4.0))
-    except InputError:  # a model without scale symmetry can saturate
-        measured = laws.scaling_slopes(model, p, X, (0.8, 0.9, 1.0, 1.1, 1.25))
+    for most in (4.0, 1.25, 1.05, 1.01):  # a model without scale symmetry can saturate, or leave its domain
+        try:
+            measured = laws.scaling_slopes(model, p, X, most ** np.linspace(-1, 1, 5))
+            break
+        except InputError as error:
+            refused = error
+    else:
+        raise refused
     return {
         "transformation": found.transformation.title,
         "formula": found.transformation.formula,
         "law": found.latex(),
-        "applies": found.any_family or not model.family.hessian_expression.free_symbols,
+        "applies": found.any_family or (model.curve is None and not model.family.hessian_expression.free_symbols),
         "doubling": {name: None if factor is None else str(factor) for name, factor in found.at(2).items()},
         "cases": len(X),
         "factors": measured.factors.tolist(),
