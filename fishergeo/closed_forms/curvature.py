@@ -78,7 +78,7 @@ class Geometry:
     @cached_property
     def scalar(self) -> Expr:
         """R."""
-        return sympy.factor(sympy.simplify((self.inverse * self.ricci).trace()))
+        return _shortest((self.inverse * self.ricci).trace())
 
     def warped(self, square: Expr, dimension: Expr, fiber: Expr) -> Expr:
         """R of ds² + f² dΩ², f² = ``square``, dΩ² of ``dimension`` p and scalar curvature ``fiber``.
@@ -96,7 +96,11 @@ class Geometry:
         laplacian = (self.inverse * bend).trace()
         length = sympy.Add(*(self.inverse[i, j] * slope[i] * slope[j] for i in axes for j in axes))
         total = self.scalar + fiber / q - 2 * dimension * laplacian - dimension * (dimension - 1) * length
-        return sympy.factor(sympy.simplify(total))
+        return _shortest(total)
+
+
+def _shortest(expr: Expr) -> Expr:
+    return sympy.factor(expr if expr.is_rational_function() else sympy.simplify(expr))
 
 
 class ScalarCurvature(Deferred):
@@ -105,7 +109,9 @@ class ScalarCurvature(Deferred):
     def carry_out(self, definitions: Sequence[Rule]) -> Expr:
         size = math.isqrt(len(self.args))
         coordinates, entries = self.args[:size], self.args[size:]
-        return scalar_curvature(sympy.Matrix(size, size, [expand(f, definitions) for f in entries]), coordinates)
+        return scalar_curvature(
+            sympy.Matrix(size, size, [expand(sympy.sympify(f), definitions) for f in entries]), coordinates
+        )
 
     def _latex(self, printer: Any) -> str:
         return "R"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import sympy
 from numpy.typing import ArrayLike
-from sympy import Expr, Indexed, IndexedBase, KroneckerDelta, Mul, Symbol
+from sympy import Expr, Indexed, IndexedBase, KroneckerDelta, Symbol
 
 from ..axes import Axis
 from ..errors import InputError
@@ -32,10 +32,10 @@ from ..symbolic.curvature import ETA, PHI, Symmetric
 from ..symbolic.jacobian import GAIN, derivative, h
 from ..symbolic.layout import aligned
 from ..symbolic.rules import Rule
-from ..symbolic.sums import SIZE, I, J, common_factor, normal, resum, terms
+from ..symbolic.sums import SIZE, I, J, normal, resum
 from . import averages as of
 from .inputs import Inputs, white_inputs
-from .population import LOCATION, SLOPE, Population, used
+from .population import LOCATION, SLOPE, Population, collected, used
 from .weights import check_unbounded, constant_weight, elementary_moments, fisher_weight, moments_at, sampled
 
 LENGTH = IndexedBase("ell", positive=True)  # of w_i
@@ -301,16 +301,3 @@ def _block(form: ClosedForm, row: str, column: str) -> Expr:
     found = population.average(total, independent=not form.constant)
     phi = PHI if form.model.family.free_dispersion else sympy.Integer(1)
     return collected(found / phi)
-
-
-def collected(expr: Expr) -> Expr:
-    """The expression as a monomial times a sum, a common δ_ij in front."""
-    expr = normal(expr)
-    if expr == 0:
-        return expr
-    deltas = [{f for f in term if isinstance(f, KroneckerDelta) and f.args in ((I, J), (J, I))} for term in terms(expr)]
-    shared = Mul(*set.intersection(*deltas))
-    numbers = [Mul(*term).as_coeff_Mul()[0] for term in terms(expr)]
-    content = sympy.Rational(sympy.igcd(0, *(c.p for c in numbers)), sympy.ilcm(*(c.q for c in numbers), 1))
-    monomial = content * Mul(*{*Mul.make_args(common_factor(expr)), *Mul.make_args(shared)})
-    return monomial * sympy.Add(*(Mul(*term) / monomial for term in terms(expr)))

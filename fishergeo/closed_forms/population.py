@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import sympy
-from sympy import Expr, IndexedBase, KroneckerDelta
+from sympy import Expr, IndexedBase, KroneckerDelta, Mul
 
 from ..axes import Axis, Site
 from ..errors import InputError
@@ -20,7 +20,7 @@ from ..symbolic.atoms import Atoms, atoms
 from ..symbolic.curvature import Symmetric
 from ..symbolic.jacobian import GAIN, h
 from ..symbolic.rules import Rule, rewrite
-from ..symbolic.sums import I, J, normal, over, rename, resum
+from ..symbolic.sums import I, J, common_factor, normal, over, rename, resum, terms
 from . import averages as of
 from .inputs import Inputs
 
@@ -180,3 +180,16 @@ def used(definitions: Iterable[Rule], expressions: Iterable[Expr]) -> list[Rule]
 
 def _base(atom: Expr) -> str:
     return str(getattr(atom, "base", atom))
+
+
+def collected(expr: Expr) -> Expr:
+    """The expression as a monomial times a sum, a common δ_ij in front."""
+    expr = normal(expr)
+    if expr == 0:
+        return expr
+    deltas = [{f for f in term if isinstance(f, KroneckerDelta) and f.args in ((I, J), (J, I))} for term in terms(expr)]
+    shared = Mul(*set.intersection(*deltas))
+    numbers = [Mul(*term).as_coeff_Mul()[0] for term in terms(expr)]
+    content = sympy.Rational(sympy.igcd(0, *(c.p for c in numbers)), sympy.ilcm(*(c.q for c in numbers), 1))
+    monomial = content * Mul(*{*Mul.make_args(common_factor(expr)), *Mul.make_args(shared)})
+    return monomial * sympy.Add(*(Mul(*term) / monomial for term in terms(expr)))

@@ -45,7 +45,8 @@ def fisher_weight(family: Family, link: Link | None = None) -> Expr:
     z = Symbol("z", positive=True) if link.positive else PREDICTOR
     mean = sympy.Rational(family.trials) * link.inverse(z)
     slope = family.natural_expression(mean).diff(z)
-    return sympy.simplify(sympy.powsimp(mean.diff(z) * slope)).xreplace({z: PREDICTOR})
+    weight = sympy.powsimp(mean.diff(z) * slope).replace(special.gumbel, lambda x: sympy.exp(-sympy.exp(-x)))
+    return sympy.simplify(sympy.powsimp(weight)).xreplace({z: PREDICTOR})
 
 
 def constant_weight(family: Family, link: Link | None = None) -> Expr | None:
@@ -141,6 +142,8 @@ def numeric_moments(weight: Expr, location: Floats, scale: Floats) -> tuple[Floa
     total = at(np.arange(-_WIDEST, _WIDEST + distance / 2, distance))
     value, before = total * distance, np.full_like(total, np.inf)
     for _ in range(_FINEST):
+        if not np.isfinite(value).all():
+            break
         if np.all(np.abs(value - before)[:3] <= 1e-14 * value[3]) and np.all(value[4] <= 1e-14 * value[3]):
             return tuple(value[:3])
         total = total + at(np.arange(-_WIDEST + distance / 2, _WIDEST, distance))
