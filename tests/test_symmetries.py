@@ -307,7 +307,7 @@ def test_frozen_statistics_before_a_layer_norm(rng):
 
 
 def test_few_cases_are_counted(rng):
-    """What is left over is what the number of equations forces."""
+    """What is left over goes when cases are added: too few equations, for any inputs."""
     for normalizer, N in itertools.product(ZOO, (4, 5, 8)):
         if normalizer.tells_positions_apart or N % normalizer.multiples()[SAMPLE] or normalizer.minimum()[SAMPLE] > N:
             continue
@@ -317,6 +317,39 @@ def test_few_cases_are_counted(rng):
             assert found.nullity == sum(e.dimension for e in found.explained) + found.shortage
             assert f"from {N} distinct cases: add cases" in repr(found)
     assert fg.symmetries(fg.GLM(fg.bernoulli), point(fg.GLM(fg.bernoulli), X, H, rng), X).note == ""
+
+
+FEW_CASES = [  # D, N, H at which a softmax with two equal rows of weights has more null directions than equations lack
+    (fg.rms_norm, 6, 10, 3),
+    (fg.layer_norm, 7, 10, 4),
+    (fg.ghost_batch_norm(2), 4, 8, 3),
+    (fg.ghost_batch_norm(2), 8, 12, 5),
+    (fg.ghost_batch_norm(2), 6, 12, 3),
+]
+
+
+@pytest.mark.parametrize(("normalizer", "D", "N", "units"), FEW_CASES)
+def test_few_cases_and_equal_weights(normalizer, D, N, units, rng):
+    """Logits of equal rows change by the same functions of x: fewer equations are independent than there are."""
+    model = fg.GLM(fg.categorical, normalizer)
+    X, more = rng.normal(size=(N, D)), rng.normal(size=(20 * N, D))
+    p = point(model, X, units, rng, POINTS["equal weights"])
+    found = check(model, p, X)
+    assert found.unexplained > 0
+    assert found.lasting == sum(e.dimension for e in found.explained)
+    enough = check(model, p, more)
+    assert (enough.unexplained, enough.nullity) == (0, found.lasting)
+
+
+@pytest.mark.parametrize(("family", "inputs"), [(fg.categorical, "generic"), (fg.bernoulli, "one-hot")])
+def test_missing_generators_are_not_put_down_to_few_cases(family, inputs, rng, monkeypatch):
+    """Cases that are added keep what is null for another reason."""
+    model, X = fg.GLM(family, fg.rms_norm), INPUTS[inputs](rng.normal(size=(60, 6)), rng)
+    monkeypatch.setattr(module, "generators", lambda model: iter([]))
+    found = fg.symmetries(model, point(model, X, 3, rng), X)
+    assert found.lasting == found.unexplained == found.nullity > 1
+    if inputs == "generic":  # six one-hot cases are few
+        assert "add cases" not in repr(found)
 
 
 # --- what is not claimed -------------------------------------------------------------------------------------------

@@ -168,6 +168,25 @@ class Structure:
             T = done.value
         return found
 
+    def kinds(self, cases: int) -> Labels:
+        """Numbers of the ``cases`` that are equal where they use the same parts of the inputs, in the same statistics.
+
+        Statistics of so few cases that their x̂ are affinely independent tell nothing about the x̂ they may be of.
+        """
+        marks, kept = [np.zeros((cases, 1))], np.asarray(self.shown.any(axis=1))
+        for found in self.cells:
+            used = np.zeros((len(kept), len(found.parts)))
+            for k, P in enumerate(found.parts):
+                size = np.linalg.norm(found.inputs @ P, axis=1)
+                used[kept, k] = size > _ROUNDING * size.max(initial=0.0)
+            marks.append(used.reshape(cases, -1))
+            groups = set(found.rows.tolist())
+            if len(groups) < cases and not any(_independent(found.X[found.rows == g]) for g in groups):
+                of_case = np.zeros(len(kept))
+                of_case[kept] = 1 + found.rows
+                marks.append(of_case.reshape(cases, -1))
+        return np.unique(np.concatenate(marks, axis=1), axis=0, return_inverse=True)[1].ravel()
+
     @cached_property
     def to_logits(self) -> Floats:
         """(H, D): this times u adds u·x̂ to the logit of a unit, up to what is standardized away; 0 if its gain is 0."""
@@ -181,6 +200,12 @@ class Structure:
         """1/g_h (H, 1), 0 where g_h = 0; 1 for a model without gain."""
         gain = np.ones(self.units) if self.at.params.gain is None else self.at.params.gain
         return np.divide(1, gain, out=np.zeros_like(gain), where=gain != 0)[:, None]
+
+
+def _independent(X: Floats) -> bool:
+    """Whether the distinct rows of X are affinely independent."""
+    rows = np.unique(X, axis=0)
+    return len(rows) - 1 <= len(rows.T) - len(kernel(rows - rows[0], norms(X)))
 
 
 def _runs(stage: object, layout: tuple[Axis, ...], shape: Sequence[int]) -> list[Labels]:

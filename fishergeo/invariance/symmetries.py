@@ -36,7 +36,8 @@ class Explained:
 class Symmetries:
     """The nullity of F, split by generator; ``unexplained`` directions belong to none of them.
 
-    ``equations`` is the rank that F could reach with these ``cases`` distinct x̂, if each chose its own summed inputs.
+    ``equations`` is the rank that F could reach with these ``cases`` distinct x̂, if each chose its own summed inputs;
+    ``lasting`` is the nullity with more cases, drawn between those given: what they remove is no symmetry.
     """
 
     nullity: int
@@ -44,25 +45,24 @@ class Symmetries:
     unexplained: int
     basis: Floats = field(repr=False, compare=False)
     equations: int
+    lasting: int
     cases: int
     size: int
     gap: float = field(repr=False)  # the smallest singular value of F's root that counts, over the largest
 
     @property
     def shortage(self) -> int:
-        """How many null directions there are only because there are fewer equations than parameters."""
-        return max(0, self.size - sum(e.dimension for e in self.explained) - self.equations)
+        """How many null directions there are only because cases are few: for want of equations, or gone with more."""
+        explained = sum(e.dimension for e in self.explained)
+        return max(0, self.size - explained - self.equations, self.nullity - self.lasting)
 
     @property
     def note(self) -> str:
         """Why directions may be left over."""
         if not self.unexplained:
             return ""
-        if self.shortage:
-            left = self.equations + self.shortage
-            return (
-                f"{left} more parameters but only {self.equations} equations from {self.cases} distinct cases: add cases"
-            )
+        if self.shortage >= self.unexplained:
+            return f"too few equations from {self.cases} distinct cases: add cases"
         if self.gap < np.finfo(float).eps / _ANGLE:
             return f"the singular values of F's root fall to {self.gap:.1g} of the largest, which blurs its null space"
         return ""
@@ -109,8 +109,10 @@ def symmetries(model: GLM, p: Params, X: ArrayLike, metric: Metric | None = None
     )
     s = F.singular_values()
     gap = float(s[size - nullity - 1] / s[0]) if nullity < size else 1.0
-    equations, cases = _equations(at) if spanned.shape[1] < nullity else (size, at.cases)
-    return Symmetries(nullity, explained, nullity - spanned.shape[1], null, equations, cases, size, gap)
+    unexplained = nullity - spanned.shape[1]
+    equations, cases = _equations(at) if unexplained else (size, at.cases)
+    lasting = _with_more_cases(structure, X) if size - spanned.shape[1] - equations < unexplained else nullity
+    return Symmetries(nullity, explained, unexplained, null, equations, min(nullity, lasting), cases, size, gap)
 
 
 def _checked(metric: Metric, own: Metric) -> Metric:
@@ -163,3 +165,25 @@ def _equations(at: Linearization) -> tuple[int, int]:
     dZ += dA if at.params.gain is None else at.params.gain * dA
     s = np.linalg.svd(at.hessian.root(dZ).reshape(size + 1, -1), compute_uv=False)
     return int((s > size * np.finfo(float).eps * 10 * s[0]).sum()), len(patterns)
+
+
+def _with_more_cases(structure: Structure, X: ArrayLike) -> int:
+    """The nullity when every case is followed by others between it and one like it; P where these leave the domain.
+
+    Cases are alike that use the same parts of the inputs, and share their statistics: on the line through two of them
+    everything holds that holds for all affine functions of both.
+    """
+    at, rng = structure.at, np.random.default_rng(0)
+    model, p = at.model, at.params
+    X = np.asarray(X, float)
+    times = 1 + -(-2 * p.size // len(X))
+    kinds = structure.kinds(len(X))
+    more = np.repeat(X, times, axis=0)
+    for n in range(len(more)):
+        if n % times:
+            alike = np.flatnonzero(kinds == kinds[n // times])
+            more[n] += rng.uniform(-0.5, 1) * (X[rng.choice(alike)] - more[n])
+    try:
+        return len(fisher(model, p, more).null_space().T)
+    except InputError:
+        return p.size
