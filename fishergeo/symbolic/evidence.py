@@ -14,9 +14,9 @@ from .curvature import Symmetric, at_positions, curvature, dispersion, insert, k
 from .groups import LargestEigenvalue
 from .jacobian import derivative, h
 from .rules import Partial, Rule, vanishes
-from .sums import SIZE, I, J, axis_of, over, rename, terms
+from .sums import SIZE, I, J, axis_of, is_index, over, rename, terms
 
-_MOST = 64  # products of terms in a block that is compared; of more, the canonical form takes longer than a few seconds
+_MOST = 100  # products of terms
 _W, _U, _V = (IndexedBase(letter, real=True) for letter in "wuv")
 _ATTAINED = over(_W[k, INPUT] * _U[k] * _V[INPUT], k, INPUT)
 _FIRST = Symbol("k", integer=True)
@@ -56,13 +56,17 @@ def definition(block: FisherBlock, letter: str = "eta") -> Expr:
 def block_is_proved(block: FisherBlock) -> bool:
     """Whether the block is Σ (∂z/∂row) η'' (∂z/∂column) of the derivatives, given what is known of the names in them.
 
-    Not decided, and False, for derivatives of so many terms that it would take long.
+    Derivatives that do not factor enter as names, which stand for any derivative; others of so many terms that their
+    products would take long are not decided: False.
     """
     (left, own), (right, other) = (
         derivative(block.normalizer, part).at(unit, inner, place)
         for part, unit, inner, place in ((block.row, I, _FIRST, d), (block.column, J, k, INPUT))
     )
-    if len(terms(left * own)) * len(terms(right * other)) > _MOST:
+    expr = block.expr
+    if not derivative(block.normalizer, "weight").separate and own == other == 1:
+        expr, left, right = _with_names(expr, left, right)
+    elif len(terms(left)) * len(terms(right)) > _MOST:
         return False
     family, cases = block.family, CASES[: 1 + block.normalizer.tells_positions_apart]
     weight = rename(curvature(family), {h: _FIRST})
@@ -72,4 +76,15 @@ def block_is_proved(block: FisherBlock) -> bool:
         weight = at_positions(weight, cases)
     total = over(left * weight * right * own * other, *cases, _FIRST, k)
     total = total / Mul(*(SIZE[axis_of(index)] for index in cases)) / dispersion(family)
-    return vanishes(block.expr - total, atoms(block.normalizer).known)
+    return vanishes(expr - total, atoms(block.normalizer).known)
+
+
+def _with_names(expr: Expr, left: Expr, right: Expr) -> tuple[Expr, Expr, Expr]:
+    """The block with the sums that its two derivatives are named: u for that of the row, v for that of the column."""
+    names: dict[Expr, Expr] = {}
+    for letter, side, unit in (("u", left, _FIRST), ("v", right, k)):
+        free = sorted((s for s in side.free_symbols if is_index(s) and s != unit), key=str)
+        if side.is_Add:
+            for inner in (_FIRST, k):
+                names[rename(side, {unit: inner})] = IndexedBase(letter, real=True)[(inner, *free)]
+    return expr.xreplace(names), names.get(left, left), names.get(right, right)
