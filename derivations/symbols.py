@@ -163,6 +163,29 @@ Abar = number("Abar", "where that square settles", positive=True)
 p = number("p", "the cosine of the angle that a step turns a weight vector by")
 wgrave = array("wgrave", "the weights one step before")
 
+# populations of inputs
+xbar = array("xbar", "the mean of the inputs")
+S = array("S", "the covariance of the inputs")
+T = array("T", "a matrix of which the covariance of the inputs is the square")
+tau = array("tau", "the standard deviation of a summed input over the cases", positive=True)
+s = array("s", "the covariance of a standardized summed input with the inputs; for white inputs, its direction")
+acheck = array("acheck", "the summed inputs, standardized over the cases")
+r = array("r", "what the inputs contain beside the summed input of a unit")
+kappa = [array(f"kappa{order}", f"the moment of order {order} of the Fisher weight") for order in range(3)]
+nu = number("nu", "the mean of a natural parameter over the inputs")
+t = number("t", "the slope of a natural parameter in the standardized summed input")
+letter(r"\Delta", "the determinant of the covariance of the inputs")
+B = array("B", "the image of a weight vector: on the unit sphere, or an ellipsoid")
+etabar = array("etabar", "the mean of the second derivatives of the cumulant over the cases")
+Upsilon = array("Upsilon", "the second moments of the inputs")
+f = function("f", "any function that grows moderately")
+letter("C", "the projector on what layer norm leaves of the units")
+letter("u", "the weights after that projector")
+letter("K", "the projector on the inputs that the units see")
+varphi = [number(f"varphi{place}", text, positive=True) for place, text in ((1, "an angle"), (2, "a second angle"))]
+Gamma = number("Gamma", "the logarithm of the mean of a Poisson output over white inputs")
+letter(r"\mathcal{R}", "the scalar curvature of a metric")
+
 # natural gradient
 fisher = array("F", "the Fisher matrix of all parameters")
 jacobian = array("J", "the Jacobian matrix of a change of parameters; $J_i$ is that of the natural parameters of a case")
