@@ -21,8 +21,11 @@ REFERENCES = (
     "A. Kosson, B. Messmer, M. Jaggi. Rotational equilibrium. 2023, arXiv 2305.17212.",
     "T. van Laarhoven. L2 regularization versus batch and weight normalization. 2017, arXiv 1706.05350.",
     "Z. Li, S. Arora. An exponential learning rate schedule for deep learning. ICLR 2020, arXiv 1910.07454.",
+    "J. Martens, R. Grosse. Optimizing neural networks with Kronecker-factored approximate curvature. ICML 2015, "
+    "arXiv 1503.05671.",
     "P. McCullagh, J. A. Nelder. Generalized linear models. Second edition, 1989.",
     "T. Salimans, D. P. Kingma. Weight normalization. NeurIPS 2016, arXiv 1602.07868.",
+    "D. E. Tyler. Statistical analysis for the angular central Gaussian distribution on the sphere. Biometrika 74, 1987.",
     "R. Wan et al. Spherical motion dynamics. 2021, arXiv 2006.08419.",
     "B. Zhang, R. Sennrich. Root mean square layer normalization. NeurIPS 2019, arXiv 1910.07467.",
 )
