@@ -13,7 +13,7 @@ from ..model import Params
 from .arrays import symbols
 from .core import Condition, Correction, Evidence, Fact, Level, Paper, claim, decide
 from .facts import exactly, identity, measured, unequal
-from .layer_norm import random_model
+from .models import random_model
 from .norm_growth import LAARHOVEN
 
 if TYPE_CHECKING:

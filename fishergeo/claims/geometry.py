@@ -9,13 +9,14 @@ import numpy as np
 
 from .. import families, normalizers
 from ..axes import Axis, Site
+from ..families.core import REALS
 from ..information.matrices import fisher
 from ..model import GLM, Params
 from ..normalizers import Normalizer
 from .arrays import exact_jacobian, exact_model, generic_run, moments, symbols
 from .core import Condition, Evidence, Inconclusive, Paper, claim, decide
 from .facts import close, exactly, identity, measured, unequal
-from .layer_norm import random_model
+from .models import random_model
 from .norm_growth import WHOLE, along_weights
 
 KARAKIDA = Paper(
@@ -156,7 +157,7 @@ def white_inputs(power: int = 2) -> Evidence:
     weight = weight / weight.sum()
     facts = []
     for normalizer in (_BN, _WN):
-        for family in (families.bernoulli, families.poisson):
+        for family in (f for f in families.ZOO if not f.joint and f.domain == REALS):  # z = gξ + b is any number
             model = GLM(family, normalizer)
             w, b, g = rng.normal(size=D), rng.normal() / 3, rng.uniform(0.4, 0.8)
             found = fisher(model, Params(w[None], np.array([b]), np.array([g])), X).to_dense()

@@ -14,7 +14,8 @@ from ..model import Params
 from .arrays import exact_gaussian_fisher, exact_model, generic_run, only_unit_j, rationals, symbols
 from .core import Correction, Evidence, Level, claim, decide
 from .facts import exactly, identity, slope
-from .layer_norm import BA, random_model
+from .layer_norm import BA
+from .models import random_model
 
 _BN, _WN, _LN = normalizers.batch_norm, normalizers.weight_norm, normalizers.layer_norm
 BLOCKS = {"ww": Fraction(1, 4), "wb": Fraction(1, 2), "wg": Fraction(1, 2), "bb": 1, "bg": 1, "gg": 1}

@@ -14,7 +14,7 @@ from ..normalizers import Normalizer
 from .arrays import at_zero, generic_run, only_unit_j, path, symbols
 from .core import Condition, Correction, Evidence, Level, Paper, claim, decide
 from .facts import exactly, fails, identical, identity, measured, slope, unequal
-from .layer_norm import random_model
+from .models import random_model
 
 LAARHOVEN = Paper("van Laarhoven", 2017, "L2 Regularization versus Batch and Weight Normalization", "1706.05350")
 ARORA = Paper("Arora, Li, Lyu", 2019, "Theoretical Analysis of Auto Rate-Tuning by Batch Normalization", "1812.03981")
