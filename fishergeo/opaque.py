@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +17,8 @@ from .errors import InputError
 from .standardize import Scale
 
 _STEP = 1e-30  # complex step
+_WIDE = float(np.finfo(float).eps ** 0.2)  # relative step of central differences
+_NEAR = 1e-7  # relative distance within which the derivatives from both sides are compared
 _SIZE = 2048  # numbers in the largest array whose Jacobian is formed
 
 
@@ -25,7 +29,9 @@ class Opaque:
     It is differentiated by the complex step where the function is analytic in complex arrays, by central differences of
     fourth order otherwise; invariances are decided in floating point and labelled so.  ``over`` names the axes along
     which entries enter each other's result: {Axis.POSITION} makes positions part of what is tried.  Raises `InputError`
-    for a result of another shape or with a nan, for arrays without numbers, and for adjoints of more than 2048 numbers.
+    where the function fails, returns another shape, fewer digits or a nan, or another result when it is called again;
+    for derivatives at a kink, where those from both sides differ; for arrays without numbers, and for adjoints of more
+    than 2048 numbers.
     """
 
     function: Callable[[Any], Any]
@@ -54,18 +60,49 @@ class Opaque:
                 f"{who} is given by a function, of which no formula is known: describe it by fg.Standardize for proofs "
                 "and formulas"
             )
-        return OpaquelyDone(self.function, t, self.value(t, who), who)
-
-    def value(self, t: Any, who: str) -> Any:
-        """The function's result, checked."""
-        with np.errstate(all="ignore"):  # what goes wrong shows in the result
-            value = np.asarray(self.function(t))
-        if value.shape != t.shape or value.dtype.kind not in "fciu" or not np.isfinite(value).all():
+        value = _call(self.function, t, who)
+        if not np.array_equal(value, _call(self.function, t, who)):
             raise InputError(
-                f"{who}: its function made an array of shape {value.shape} and type {value.dtype} from one of shape "
-                f"{t.shape}: it must return finite numbers in the same shape"
+                f"{who}: its function gives another result when it is called again with the same array; leave out "
+                "random numbers and running statistics (fg.Frozen holds given ones)"
             )
-        return value
+        return OpaquelyDone(self.function, t, value, who)
+
+
+def _call(function: Callable[[Any], Any], t: Any, who: str) -> Any:
+    """The function's result on a copy of t, checked."""
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings():  # what goes wrong shows in the result
+            warnings.simplefilter("ignore")
+            result = function(t.copy())
+            value = np.asarray(result)
+    except Exception as error:
+        raise InputError(
+            f"{who}: its function failed on an array of shape {t.shape} and type {t.dtype} with "
+            f"{type(error).__name__}: {error}; it must take that array alone"
+        ) from error
+    if (
+        value.shape != t.shape
+        or value.dtype.kind not in "fciu"
+        or not np.isfinite(value).all()
+        or np.ma.is_masked(result)
+    ):
+        raise InputError(
+            f"{who}: its function made an array of shape {value.shape} and type {value.dtype} from one of shape "
+            f"{t.shape}: it must return finite numbers in the same shape"
+        )
+    if value.dtype.kind in "fc" and np.finfo(value.dtype).eps > np.finfo(t.dtype).eps:
+        raise InputError(
+            f"{who}: its function made numbers of type {value.dtype} from {t.dtype}, whose rounding hides small changes; "
+            "compute in the type of the array"
+        )
+    return value
+
+
+def _central(at: Callable[[float], Any], h: float) -> Any:
+    """The derivative by central differences of fourth order."""
+    near, far = (at(k * h) - at(-k * h) for k in (1, 2))
+    return (8 * near - far) / (12 * h)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,26 +124,49 @@ class OpaquelyDone:
         if np.iscomplexobj(self.t):
             return False
         direction = np.random.default_rng(0).normal(size=self.t.shape)
-        try:
-            with np.errstate(all="ignore"):
-                step = np.imag(self.function(self.t + 1j * _STEP * direction)) / _STEP
-        except (TypeError, ValueError):
-            return False
         difference = self._difference(direction)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # such as of an imaginary part that is cast away
+                step = self._complex_step(direction)
+        except (InputError, Warning):
+            return False
         return bool(np.abs(step - difference).max() <= 1e-6 * max(np.abs(difference).max(), 1e-300))
 
-    def _difference(self, direction: Any, function: Callable[[Any], Any] | None = None) -> Any:
-        """The derivative along a direction by central differences of fourth order."""
-        function = function or self.function
-        size = np.abs(self.t).max() / max(np.abs(direction).max(), 1e-300)
-        h = np.finfo(float).eps ** 0.2 * (size or 1.0)
-        near, far = (function(self.t + k * h * direction) - function(self.t - k * h * direction) for k in (1, 2))
-        return (8 * near - far) / (12 * h)
+    def _complex_step(self, direction: Any) -> Any:
+        return np.imag(_call(self.function, self.t + 1j * _STEP * direction, self.who)) / _STEP
+
+    def _difference(self, direction: Any) -> Any:
+        """Central differences with steps that shrink until two agree: then no kink lies between."""
+        size, level = self._size(direction), np.abs(self.value).max()
+
+        def at(step: float) -> Any:
+            return _call(self.function, self.t + step * size * direction, self.who)
+
+        best: Any = None
+        gap, last = math.inf, None
+        for h in _WIDE * 10.0 ** -np.arange(6):
+            slope = _central(at, h)
+            if last is not None and (new := np.abs(slope - last).max()) < gap:
+                best, gap = last, new
+            if gap <= 1e-8 * max(np.abs(slope).max(), level):
+                break
+            last = slope
+        ahead, behind = (at(_NEAR) - self.value) / _NEAR, (self.value - at(-_NEAR)) / _NEAR
+        jump = np.abs(ahead - behind).max()
+        if max(jump, gap) > max(0.01 * np.abs([ahead, behind]).max(), 1e-6 * level):
+            raise InputError(
+                f"{self.who} has no derivative at these numbers: its function has a kink or a jump there, as |t|, max or "
+                "a sort have, and only one-sided derivatives; move the weights or the inputs off this point"
+            )
+        return best / size
+
+    def _size(self, direction: Any) -> float:
+        """The length along a direction that is as large as t."""
+        return float((np.abs(self.t).max() or 1.0) / max(np.abs(direction).max(), 1e-300))
 
     def _one(self, direction: Any) -> Any:
-        if self._analytic:
-            return np.imag(self.function(self.t + 1j * _STEP * direction)) / _STEP
-        return self._difference(direction)
+        return self._complex_step(direction) if self._analytic else self._difference(direction)
 
     def tangent(self, dt: Array) -> Array:
         """dt̂ for a change dt of the input, which may carry leading batch dimensions."""
@@ -119,7 +179,13 @@ class OpaquelyDone:
         return np.stack([self._turned(g, row) for row in rows]).reshape(np.shape(dt)) if len(rows) else 0 * dt
 
     def _turned(self, g: Array, row: Any) -> Any:
-        return self._difference(row, lambda t: OpaquelyDone(self.function, t, self.value, self.who).adjoint(g))
+        size = self._size(row)
+
+        def at(step: float) -> Any:
+            t = self.t + step * size * row
+            return OpaquelyDone(self.function, t, _call(self.function, t, self.who), self.who).adjoint(g)
+
+        return _central(at, _WIDE) / size
 
     @cached_property
     def _jacobian(self) -> Any:

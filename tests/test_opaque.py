@@ -89,9 +89,34 @@ def test_a_change_that_is_neither_rounding_nor_clear_is_undecided():
         prove(nearly, fg.case_rescaling)
 
 
+class Running:
+    """Keeps an average of what it has seen."""
+
+    def __init__(self):
+        self.mean = 0
+
+    def __call__(self, a):
+        self.mean = 0.9 * self.mean + 0.1 * a.mean(axis=0)
+        return a - self.mean
+
+
+def fails(a):
+    raise RuntimeError("out of order")
+
+
+RANDOM = np.random.default_rng(0)
 BAD = {
-    "another shape": (lambda a: a.sum(axis=-1), "of shape (6,)", "in the same shape"),
+    "another shape": (lambda a: a.sum(axis=-1), "of shape (", "in the same shape"),
     "a nan": (lambda a: a * np.nan, "finite numbers", "in the same shape"),
+    "yes and no": (lambda a: a > 0, "type bool", "finite numbers"),
+    "text": (lambda a: a.astype(str), "type <U32", "finite numbers"),
+    "nothing": (lambda a: None, "type object", "finite numbers"),
+    "masked": (lambda a: np.ma.masked_less(a, 0), "of shape (", "finite numbers"),
+    "fewer digits": (lambda a: root_mean_square(a).astype(np.float32), "float32 from float64", "compute in the type"),
+    "two arguments": (lambda a, eps: a, "missing 1 required positional argument", "that array alone"),
+    "an error of its own": (fails, "RuntimeError: out of order", "that array alone"),
+    "random numbers": (lambda a: a + RANDOM.normal(size=a.shape), "another result", "random"),
+    "running statistics": (Running(), "another result", "fg.Frozen"),
 }
 
 
@@ -100,6 +125,72 @@ def test_results_that_cannot_be_used(name, rng):
     function, culprit, remedy = BAD[name]
     mine = fg.Normalizer("mine", summed=function)
     contracts.is_refused(lambda: mine(rng.normal(size=(6, 4)), rng.normal(size=(3, 4))), culprit, remedy)
+    contracts.is_refused(lambda: prove(mine, fg.case_rescaling), culprit, remedy)
+    assert not fg.check(mine)
+
+
+def in_place(a):
+    a -= a.mean(axis=-1, keepdims=True)
+    a /= np.sqrt((a * a).mean(axis=-1, keepdims=True))
+    return a
+
+
+def row_by_row(a):
+    """Real arrays of its own: complex numbers lose their imaginary part."""
+    out = np.zeros(a.shape)
+    for row, given in zip(out, a, strict=True):
+        row[:] = given / np.sqrt(np.sum(given**2))
+    return out
+
+
+PLAUSIBLE = {  # functions with kinks and jumps, that change their argument, that know two axes only; and what stays
+    "largest modulus": (lambda a: a / np.abs(a).max(axis=-1, keepdims=True), "case_rescaling", "dataset_recentering"),
+    "sum of moduli": (lambda a: a / np.abs(a).sum(axis=-1, keepdims=True), "case_rescaling", "summed_input_shift"),
+    "median": (lambda a: a - np.median(a, axis=-1, keepdims=True), "summed_input_shift", "case_rescaling"),
+    "ranks": (lambda a: np.argsort(np.argsort(a, axis=-1), axis=-1), "case_rescaling", "weight_vector_rescaling"),
+    "signs": (np.sign, "case_rescaling", "sign_flip"),
+    "rectified": (lambda a: np.maximum(a, 0), "unit_permutation", "case_rescaling"),
+    "clipped": (lambda a: np.clip(a, -1, 1), "unit_permutation", "weight_matrix_rescaling"),
+    "in place": (in_place, "summed_input_shift", "weight_vector_rescaling"),
+    "row by row": (row_by_row, "case_rescaling", "summed_input_shift"),
+    "lists": (lambda a: root_mean_square(a).tolist(), "case_rescaling", "summed_input_shift"),
+    "mean and variance": (
+        lambda a: (a - np.mean(a, 0, keepdims=True)) / np.sqrt(np.var(a, 0, keepdims=True) + 1e-5),
+        "dataset_recentering",
+        "weight_matrix_rescaling",
+    ),
+    "a matrix": (lambda a: a / np.linalg.norm(a, axis=1).reshape(a.shape[0], 1), "case_rescaling", "summed_input_shift"),
+    "one number": (lambda a: a / float(np.sqrt((a * a).mean())), "dataset_rescaling", "case_rescaling"),
+}
+
+
+@pytest.mark.parametrize("name", PLAUSIBLE)
+def test_functions_that_a_user_may_write(name):
+    function, kept, broken = PLAUSIBLE[name]
+    mine = fg.Normalizer(name.replace(" ", "_"), summed=function)
+    stays, changes = (prove(mine, getattr(fg, transformation)) for transformation in (kept, broken))
+    assert stays and not changes
+    assert stays.level is changes.level is Level.NUMERIC
+    assert changes.witness is not None
+    assert fg.check(mine), fg.check(mine)
+
+
+def test_a_kink_has_no_derivative():
+    """At a kink only derivatives from either side exist: said, not averaged; next to it there is one."""
+    X, W = np.eye(4), np.array([[1.0, 2, 0, -1], [3, 1, 2, -2], [1, 1, 1, 1]])
+    for function, at_kink in ((lambda a: np.maximum(a, 0), (0, 2)), (lambda a: a / np.abs(a).max(axis=0), None)):
+        mine = fg.Normalizer("mine", summed=function)
+        moved = W.copy()
+        if at_kink is None:
+            moved[:, 3] = (2, -2, 1)
+            X[3] = (0, 0, 0, 1)
+            mine = fg.Normalizer("mine", summed=lambda a: a / np.abs(a).max(axis=-1, keepdims=True))
+        contracts.is_refused(lambda m=mine, w=moved: m(X, w).vjp(np.ones((4, 3))), "a kink or a jump", "move the weights")
+        near = moved + 1e-5 * np.arange(12.0).reshape(3, 4)
+        dW = np.linspace(-1, 1, 12).reshape(3, 4)
+        h = 1e-9
+        slope = (mine(X, near + h * dW).value - mine(X, near - h * dW).value) / (2 * h)
+        contracts.close(mine(X, near).jvp(dW), slope, 1e-6)
 
 
 def test_what_needs_a_formula_or_too_many_numbers_is_refused(rng):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,8 +28,14 @@ def _slope(normalizer: Normalizer, X: Floats, W: Floats, dW: Floats) -> Floats:
     """dÂ from values alone: by the complex step, or by differences where a function may not take complex arrays."""
     if not normalizer.opaque:
         return normalizer(X.astype(complex), W + 1j * _STEP * dW).value.imag / _STEP
-    near, far = (normalizer(X, W + h * dW).value - normalizer(X, W - h * dW).value for h in (1e-3, 2e-3))
-    return (8 * near - far) / 12e-3
+
+    def difference(h: float) -> Floats:
+        near, far = (normalizer(X, W + k * h * dW).value - normalizer(X, W - k * h * dW).value for k in (1, 2))
+        return np.asarray((8 * near - far) / (12 * h))
+
+    tries = [difference(h) for h in (1e-3, 1e-4, 1e-5, 1e-6)]
+    gaps = [np.abs(a - b).max() for a, b in itertools.pairwise(tries)]  # large where a kink lies between
+    return tries[int(np.argmin(gaps))]
 
 
 def _tolerances(normalizer: Normalizer) -> tuple[float, float, str]:

@@ -34,6 +34,8 @@ def parts(at: Linearization) -> tuple[Factors, ...] | None:
 def _apart(at: Linearization) -> Iterator[Linearization]:
     """The model on each set of cases that have their statistics for themselves."""
     X, stages = at.normalized.Xhat, at.model.normalizer.summed
+    if not all(isinstance(stage, Standardize | Frozen) for stage in stages):
+        return  # a function may bring any cases together
     over = frozenset[Axis]().union(*(stage.over for stage in stages))
     of_samples = [stage for stage in stages if isinstance(stage, Standardize) and Axis.SAMPLE in stage.over]
     runs = {dict(stage.groups).get(Axis.SAMPLE, 1) for stage in of_samples}
@@ -49,6 +51,15 @@ def _apart(at: Linearization) -> Iterator[Linearization]:
     elif X.ndim == 3 and Axis.SAMPLE not in over and X.shape[1] > X.shape[2]:
         for n in range(len(X)):
             yield _part(at, X[n], n, _positions_as_samples)
+
+
+def slices(at: Linearization, rows: int) -> Iterator[Linearization] | None:
+    """The model on ``rows`` cases at a time; None where a stage of A brings cases together, or is a function."""
+    stages, X = at.model.normalizer.summed, at.normalized.Xhat
+    if any(not isinstance(stage, Standardize | Frozen) or Axis.SAMPLE in stage.over for stage in stages):
+        return None
+    parts = (slice(start, start + rows) for start in range(0, len(X), rows))
+    return (_part(at, X[part], part, lambda stage: stage) for part in parts)
 
 
 def _part(at: Linearization, X: Floats, where: Any, change: Any) -> Linearization:

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import sympy
 
 from ..errors import InputError
@@ -23,6 +24,7 @@ from ..symbolic.latex import latex
 from ..symbolic.sums import is_zero
 from ..transformations import Transformation
 from .chain import Chain, Link
+from .numbers import example
 from .witness import Witness, changes_somewhere, search, trials
 
 
@@ -117,6 +119,7 @@ def _prove(normalizer: Normalizer, transformation: Transformation) -> Verdict:
 
 def in_numbers(normalizer: Normalizer, transformation: Transformation) -> Verdict:
     """A verdict on a normalizer of which only values are known: a counterexample in numbers, or random trials."""
+    normalizer(*example(normalizer, np.random.default_rng(0)))  # a function that cannot be used says why
     witness = search(normalizer, transformation)
     if witness is not None:
         return Verdict(normalizer, transformation, False, witness=witness)
@@ -190,7 +193,7 @@ def _step(link: Link, run: Chain) -> Step:
     if is_zero(after.expr - before.expr):
         return Step(name, name, "unchanged")
     if is_zero(after.expr - expected.expr):
-        return Step(name, re.sub(r"\bh\b", r"\\pi(h)", name), "permuted")
+        return Step(name, re.sub(r"\bh\b", r"\\varpi(h)", name), "permuted")
     ratio, rest = run.relation(before, after)
     scaled = name if ratio == 1 else f"{latex(ratio)}\\,{name}"
     if rest == 0:

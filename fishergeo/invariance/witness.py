@@ -61,7 +61,7 @@ class Witness:
         """The counterexample as one line of mathematics."""
         parts = [f"X = {matrix(self.X)}", f"W = {matrix(self.W)}"]
         for parameter, value in zip(self.parameters, self.values, strict=True):
-            symbol = {"delta": r"\delta", "gamma": r"\gamma", "pi": r"\pi", "Q": "Q"}[parameter.symbol]
+            symbol = {"delta": r"\delta", "gamma": r"\gamma", "pi": r"\varpi", "Q": "Q"}[parameter.symbol]
             value = np.asarray(value) + 1 if parameter.symbol == "pi" else value  # units count from 1, as in the entry
             scalar = np.size(value) == 1
             parts.append(f"{symbol} = {sympy.latex(np.ravel(value)[0]) if scalar else matrix(np.atleast_2d(value))}")
@@ -99,7 +99,9 @@ def search(normalizer: Normalizer, transformation: Transformation, signed: bool 
         for size in _sizes(normalizer, transformation):
             for values in _values(transformation.parameters, size, signed):
                 likely = _generic(normalizer, transformation, size, values)
-                for X, W in (_draw(size, rng) for _ in range(40 * likely)):
+                for X, W in (
+                    _draw(size, rng, parts) for parts in (1, 4)[: 1 + normalizer.opaque] for _ in range(40 * likely)
+                ):
                     if _changes(normalizer, transformation, (X, W, values)):
                         yield _lower(normalizer, transformation, (X, W, values))
 
@@ -122,21 +124,26 @@ def changes_somewhere(normalizer: Normalizer, transformation: Transformation, si
 def _generic(
     normalizer: Normalizer, transformation: Transformation, size: dict[Axis, int], values: tuple[Any, ...]
 ) -> bool:
-    """Whether Â changes at a random model: where it does not, it changes at none, being analytic where σ > 0."""
+    """Whether Â changes at a random model: where it does not, it changes at none, being analytic where σ > 0.
+
+    A function need not be analytic: it is tried at several scales.
+    """
     rng = np.random.default_rng(0)
     X, W = (rng.normal(size=shape) for shape in _shapes(size))
-    return _changes(normalizer, transformation, (X, W, values))
+    scales = (1, 0.3, 3) if normalizer.opaque else (1,)
+    return any(_changes(normalizer, transformation, (scale * X, scale * W, values)) for scale in scales)
 
 
 def trials(normalizer: Normalizer, transformation: Transformation, count: int = 6) -> tuple[float, int, int]:
     """The largest relative change of Â at random models with random parameters, the number of models and of sizes."""
     rng = np.random.default_rng(0)
     worst, models, sizes = 0.0, 0, list(itertools.islice(_sizes(normalizer, transformation), 4, None, 5))
-    for size, _ in itertools.product(sizes, range(count)):
-        X, W = (rng.normal(size=shape) for shape in _shapes(size))
+    for size, scale in itertools.product(sizes, np.geomspace(0.1, 10, count)):
+        X, W = (np.sqrt(scale) * rng.normal(size=shape) for shape in _shapes(size))
         values = tuple(random_value(parameter, X, W, rng) for parameter in transformation.parameters)
         if (pair := _evaluate(normalizer, transformation, State(X, W), values, float)) is not None:
-            worst, models = max(worst, float(np.abs(pair[1] - pair[0]).max() / np.abs(pair[0]).max())), models + 1
+            change, level = np.abs(pair[1] - pair[0]).max(), np.abs(pair).max()
+            worst, models = max(worst, float(change / level) if change else 0.0), models + 1
     if not models:
         raise InputError(f"{normalizer.name}: its function failed on every random model of sizes up to {sizes[-1]}")
     return worst, models, len(sizes)
@@ -155,9 +162,10 @@ def _changes(normalizer: Normalizer, transformation: Transformation, candidate: 
     return pair is not None and bool((np.abs(pair[0] - pair[1]) > 1e-9).any())
 
 
-def _draw(size: dict[Axis, int], rng: np.random.Generator) -> tuple[Any, Any]:
+def _draw(size: dict[Axis, int], rng: np.random.Generator, parts: int = 1) -> tuple[Any, Any]:
+    """Whole numbers from -2 to 2, or as many parts of a whole: a function may not tell whole numbers apart."""
     X, W = (rng.integers(-2, 3, shape).astype(object) for shape in _shapes(size))
-    return X, W
+    return (X, W) if parts == 1 else (X * Fraction(1, parts), W * Fraction(1, parts))
 
 
 def _lower(normalizer: Normalizer, transformation: Transformation, candidate: _Candidate) -> _Candidate:
