@@ -1,0 +1,266 @@
+"""What the cases of a model contribute, block by block: the pieces of a chart, without the whole data."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..axes import Axis, Site
+from ..errors import InputError
+from ..families import Floats, Hessian
+from ..model import GLM
+from ..normalizer import Normalizer, Stage
+from ..opaque import Opaque
+from ..standardize import Standardize
+from .exact import Sums
+from .pieces import Piece
+from .product import product, rows_for
+from .sources import Block
+from .sparse import Shifted, SparsePiece
+from .structure import Chart, acts_on_units, flat
+
+Arrays = list[Floats]
+_WEIGHTS = 1 << 25  # numbers in the weights of a piece of sparse inputs, which is as large as can be
+_COMPILING = threading.Lock()  # SymPy is not made for threads
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A stage of the inputs whose statistics over all cases are known."""
+
+    mean: Any
+    sigma: Any
+
+    @classmethod
+    def of(cls, done: Any) -> Affine:
+        """What a stage on cells along the cases does to each feature."""
+        return cls(*(default if found is None else found[0] for found, default in ((done.mean, 0.0), (done.sigma, 1.0))))
+
+    def __call__(self, X: Any) -> Any:
+        return X.affine(self.mean, self.sigma) if isinstance(X, Shifted) else (X - self.mean) / self.sigma
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The stages of the inputs, as far as they are known: x̂ of rows of a source."""
+
+    normalizer: Normalizer
+    stages: tuple[Standardize | Affine, ...] = ()
+
+    def __call__(self, X: Any) -> Any:
+        if not isinstance(X, np.ndarray):
+            X = Shifted(X, np.zeros(X.shape[1]))
+        for stage in self.stages:
+            X = stage(X) if isinstance(stage, Affine) else self.normalizer._site(Site.INPUTS, (stage,), X)[0].value
+        return X
+
+    def shift(self, size: int) -> Floats:
+        """What is subtracted from the numbers that are stored of sparse inputs."""
+        shift = np.zeros(size)
+        for stage in self.stages:
+            assert isinstance(stage, Affine)
+            shift = (shift + stage.mean) / stage.sigma
+        return shift
+
+
+def over_columns(stage: Stage, positions: bool) -> bool:
+    """Whether the cells of a stage of X are the features: all cases of each, with all their positions."""
+    return isinstance(stage, Standardize) and Axis.INPUT not in stage.over and acts_on_units(stage, positions)
+
+
+def within_cases(stage: Stage) -> bool:
+    """Whether the cells of a stage lie within one case, with its positions."""
+    return not isinstance(stage, Opaque) and Axis.SAMPLE not in stage.over
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A model whose Jacobian factors, for any of its cases: their rows have shape ``row``, (D,) or (S, D)."""
+
+    model: GLM
+    inputs: Inputs
+    chart: Chart
+    tail: tuple[Stage, ...]  # the stages on cases
+    row: tuple[int, ...]
+    sparse: bool
+    dtype: type = np.float64
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "model": without_caches(self.model)}
+
+    def sums(self) -> Sums:
+        """The sums over no cases."""
+        units, family = self.chart.params.units, self.model.family
+        t = np.random.default_rng(0).normal(size=(1, *self.row[:-1], units))  # that a stage is defined on
+        done = self.model.normalizer._site(Site.SUMMED, self.tail, t)
+        mixing = None if family.mixing is None else np.asarray(family.mixing)
+        hessian = Hessian(np.ones((t.size // units, units)), family.coupled, mixing)
+        return Sums(self.chart, self._piece(np.zeros((1, self.row[-1])), hessian, t, done), self._flat)
+
+    @cached_property
+    def _flat(self) -> bool:
+        """Whether η'' is the same number everywhere."""
+        family = self.model.family
+        with _COMPILING:
+            free = family.coupled or self.model.curve is not None or isinstance(family.trials, tuple)
+            return not free and not family.hessian_expression.free_symbols
+
+    @property
+    def diagonal(self) -> bool:
+        """Whether F is block-diagonal, with a block for each unit."""
+        return self.sums().diagonal
+
+    def dense(self, block: Block) -> Arrays:
+        """The number of cases in a block, and the sums over them."""
+        sums, cases = self.sums(), 0
+        for piece in self.pieces(block, sums.rows):
+            sums.add(piece)
+            cases += len(piece)
+        return [np.array([float(cases)]), *sums.arrays]
+
+    def finished(self, total: Arrays) -> Floats:
+        """N φ F (P, P) from the sums over all blocks, or its blocks (H, D+2, D+2) where all others are 0."""
+        sums = self.sums()
+        for own, whole in zip(sums.arrays, total[1:], strict=True):
+            own[...] = whole
+        return sums.diagonal_blocks() if sums.diagonal else sums.dense()
+
+    def product(self, block: Block, V: Floats) -> Arrays:
+        """N φ F v of a block for every row v of V."""
+        return [product(self.chart, [self.pieces(block, rows_for(self.chart, len(V)))], V)]
+
+    def pieces(self, block: Block, rows: int) -> Iterator[Piece]:
+        """The cases of a block, about ``rows`` at a time."""
+        compile_all(self.model)
+        X, units = block.load(), self.chart.params.units
+        step = max(1, rows // int(np.prod(self.row[:-1], initial=1)))
+        if self.sparse:
+            step = max(step, _WEIGHTS // (2 * units**2))
+        for start in range(0, X.shape[0], step):
+            stop = min(start + step, X.shape[0])
+            try:
+                yield self._cases(X[start:stop], slice(start, stop), block)
+            except InputError as error:
+                raise InputError(f"{block.place(start, stop - 1)}, counted from 0: {error}") from None
+
+    def _cases(self, X: Any, rows: slice, block: Block) -> Piece:
+        p, positions = self.chart.params, self.row[:-1]
+        with np.errstate(all="ignore"):  # what overflows is reported by name
+            Xhat, center = self.inputs(X), self.chart.center
+            u = Xhat if self.sparse else Xhat.reshape(-1, self.row[-1])
+            if center is not None:
+                u = Shifted(u.X, u.shift + center) if self.sparse else u - center
+            slopes, constant = self.chart.value[:, :-1], self.chart.value[:, -1:]
+            if self.sparse:
+                value = (u.X @ slopes.T).T + (constant - (slopes @ u.shift)[:, None])
+            else:
+                value = slopes @ u.T + constant
+            t = value.T.reshape(-1, *positions, p.units)
+        done = self.model.normalizer._site(Site.SUMMED, self.tail, t)
+        t = done[-1].value if done else t
+        with np.errstate(all="ignore"):
+            Z = (t if p.gain is None else p.gain * t) + p.bias
+        return self._piece(u.X if self.sparse else u, with_trials(self.model, rows, block).predict(Z).hessian, t, done)
+
+    def _piece(self, X: Any, hessian: Hessian, t: Floats, done: Any) -> Piece:
+        units = self.chart.params.units
+        d, value = (np.asfortranarray(array.reshape(-1, units)) for array in (hessian.d, t))
+        stages = tuple(flat(stage, t.shape) for stage in done)
+        given = (self.chart.constant, hessian._replace(d=d), value, stages, self.dtype)
+        return SparsePiece(X, self._shift, *given) if self.sparse else Piece(X, None, *given)
+
+    @cached_property
+    def _shift(self) -> Floats:
+        shift = self.inputs.shift(self.row[-1])
+        return shift if self.chart.center is None else shift + self.chart.center
+
+
+def compile_all(model: GLM) -> None:
+    """The functions of family and link, which SymPy finds."""
+    with _COMPILING:
+        _ = model.family._compiled, model.curve
+
+
+def with_trials(model: GLM, rows: slice, block: Block) -> GLM:
+    """A model whose trials are those of some rows of a block; what is compiled is shared."""
+    family = model.family
+    if not isinstance(family.trials, tuple):
+        return model
+    if block.start is None:
+        raise InputError(f"{block.source}: trials of each case need the sizes of the blocks; give one number of trials")
+    changed = copy(family)
+    object.__setattr__(changed, "trials", family.trials[block.start + rows.start : block.start + rows.stop])
+    whole = copy(model)
+    object.__setattr__(whole, "family", changed)
+    return whole
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A model with no cell that reaches over more than ``batch`` cases: F is the mean over the blocks."""
+
+    model: GLM
+    params: Any
+    batch: int
+    dtype: type = np.float64
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "model": without_caches(self.model)}
+
+    @property
+    def diagonal(self) -> bool:
+        return False
+
+    def dense(self, block: Block) -> Arrays:
+        """The number of cases in a block, and N φ F (P, P) of them."""
+        F = self._fisher(block)
+        return [] if F is None else [np.array([float(F.cases)]), F.to_dense() * (F.cases * self.model.dispersion)]
+
+    def finished(self, total: Arrays) -> Floats:
+        """N φ F (P, P) from the sums over all blocks."""
+        return total[1]
+
+    def product(self, block: Block, V: Floats) -> Arrays:
+        """N φ F v of a block for every row v of V."""
+        F = self._fisher(block)
+        return [] if F is None else [(F @ V.T).T * (F.cases * self.model.dispersion)]
+
+    def _fisher(self, block: Block) -> Any:
+        from .matrices import fisher
+
+        compile_all(self.model)
+        X = block.load()
+        if len(X) == 0:
+            return None
+        if len(X) % self.batch:
+            raise InputError(
+                f"{block.place(0, len(X) - 1)} are {len(X)} rows, but {self.model.normalizer.name} has batches of "
+                f"{self.batch}: give blocks of whole batches"
+            )
+
+        def grouped(stage: Stage) -> Stage:
+            if not isinstance(stage, Standardize) or Axis.SAMPLE not in stage.over:
+                return stage
+            groups = {**dict(stage.groups), Axis.SAMPLE: len(X) // self.batch}
+            options = {name: getattr(stage, name) for name in ("center", "scale", "eps", "eps_inside", "first")}
+            return Standardize(stage.over, groups=groups, **options)
+
+        model = with_trials(self.model, slice(0, len(X)), block)
+        normalizer = model.normalizer.map_stages(grouped)
+        changed = copy(model)
+        object.__setattr__(changed, "normalizer", normalizer)
+        try:
+            return fisher(changed, self.params, X, dtype=self.dtype)
+        except InputError as error:
+            raise InputError(f"{block.place(0, len(X) - 1)}, counted from 0: {error}") from None
+
+
+def without_caches(model: GLM) -> GLM:
+    """The same model without what has been compiled, which cannot be sent to another process."""
+    return replace(model, family=replace(model.family))

@@ -1,0 +1,128 @@
+r"""Sparse inputs, never filled in: what is subtracted from them stays a correction of rank one.
+
+With φ = [x - c; 1], s = Σ_n ω_n x_n and w = Σ_n ω_n,
+
+    Σ_n ω_n (x_n - c)(x_n - c)ᵀ = XᵀΩX - c sᵀ - s cᵀ + w c cᵀ
+
+XᵀΩX is made feature by feature: the rows in which feature a is not 0, times their ω_n x_na, for all weights at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..families import Floats
+from .gram import Grams, mirror
+from .pieces import Piece
+from .threads import each
+
+_STRIPES = 6  # ranges of features whose sums are made together, of which only those that follow are needed
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """Inputs X - shift with a sparse X (n, D)."""
+
+    X: Any
+    shift: Floats
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, D)."""
+        return self.X.shape
+
+    def __getitem__(self, rows: slice) -> Shifted:
+        return Shifted(self.X[rows], self.shift)
+
+    def affine(self, mean: Any, sigma: Any) -> Shifted:
+        """(x̂ - mean)/sigma for each feature."""
+        X = self.X.copy()
+        X.data /= np.broadcast_to(sigma, self.shape[1:])[X.indices]
+        return Shifted(X, (self.shift + mean) / sigma)
+
+
+class SparsePiece(Piece):
+    """Some of the cases of sparse inputs: φ = [x - center; 1] with a sparse X (n, D)."""
+
+    X: Any
+
+    def __len__(self) -> int:
+        return int(self.X.shape[0])
+
+    def phi(self) -> Any:
+        """X; its center and the constant are seen to by `SparseGrams`."""
+        return self.X
+
+    def grams(self, features: int, count: int) -> Grams:
+        return SparseGrams(self.X.shape[1], count, self.center, self.constant)
+
+    def forward(self, y: Floats) -> Floats:
+        k, H, _ = y.shape
+        D = self.X.shape[1]
+        slopes = y[..., :D].reshape(k * H, D)
+        out = (self.X @ slopes.T).T.reshape(k, H, -1)
+        if self.center is not None:
+            out = out - (slopes @ self.center).reshape(k, H, 1)
+        return out + y[..., D:] if self.constant else out
+
+    def backward(self, pull: Floats) -> Floats:
+        k, H, n = pull.shape
+        D = self.X.shape[1]
+        total = pull.sum(axis=-1)
+        out = np.empty((k, H, D + self.constant))
+        out[..., :D] = (self.X.T @ pull.reshape(k * H, n).T).T.reshape(k, H, D)
+        if self.center is not None:
+            out[..., :D] -= total[..., None] * self.center
+        if self.constant:
+            out[..., D] = total
+        return out
+
+
+class SparseGrams(Grams):
+    """The sums Σ_n ω_tn φ_n φ_nᵀ of sparse features: XᵀΩX, Xᵀω and Σω, put together at the end."""
+
+    def __init__(self, inputs: int, count: int, center: Floats | None, constant: bool) -> None:
+        self.features, self.count, self.center, self.constant = inputs + constant, count, center, constant
+        self.sums: list[Any] = [np.zeros((count, inputs, inputs)), np.zeros((count, inputs)), np.zeros(count)]
+
+    def add(self, phi: Any, weights: Floats) -> None:
+        """Add a block of cases: X (n, D), ω (T, n)."""
+        total, along, whole = self.sums
+        D = phi.shape[1]
+        columns, omega = phi.tocsc(), np.ascontiguousarray(weights.T)
+        ends = [round(D * k / _STRIPES) for k in range(_STRIPES + 1)]
+        tasks = [partial(self._range, total, a, b, columns, phi, omega) for a, b in pairwise(ends) if a < b]
+        each(tasks, self.count * phi.nnz**2 / max(1, phi.shape[0]))
+        along += (phi.T @ omega).T
+        whole += weights.sum(axis=1)
+
+    def _range(self, total: Floats, start: int, stop: int, columns: Any, X: Any, omega: Floats) -> None:
+        """The sums of features from start to stop with those that are not before start."""
+        X = X[:, start:]
+        for a in range(start, stop):
+            where = slice(*columns.indptr[a : a + 2])
+            rows = columns.indices[where]
+            total[:, start:, a] += (X[rows].T @ (columns.data[where, None] * omega[rows])).T
+
+    def matrices(self) -> list[Floats]:
+        """The T symmetric matrices (m, m).  The sums are used up."""
+        (total, along, whole), self.sums = self.sums, []
+        D, out = along.shape[1], []
+        for G, s, w in zip(total, along, whole):
+            matrix = np.empty((self.features,) * 2)
+            mirror(G)
+            if self.center is not None:
+                G -= np.outer(self.center, s)
+                s = s - w * self.center
+                G -= np.outer(s, self.center)
+            matrix[:D, :D] = G
+            if self.constant:
+                matrix[D, :D] = matrix[:D, D] = s
+                matrix[D, D] = w
+            out.append(matrix)
+        return out

@@ -1,0 +1,193 @@
+r"""The exact Fisher matrix of data of any size: one sum over blocks of rows, after one for statistics over all cases.
+
+Sums are added up block by block in the order of the data, whoever made them: the result is the same to the last bit for
+threads, processes, machines and runs that were interrupted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+from scipy.linalg import block_diag
+
+from ..axes import Axis, Site
+from ..errors import InputError
+from ..families import Floats
+from ..frozen import Frozen
+from ..model import GLM, Params
+from ..normalizer import Normalizer
+from ..standardize import Standardize
+from .checkpoint import Checkpoint, fingerprint
+from .execution import Run
+from .fold import Fold, Stream, add, append, count
+from .matrices import what
+from .moments import Moments, stage_on, unit_stages
+from .operator import Metric
+from .plan import Affine, Apart, Inputs, Plan, over_columns, within_cases
+from .rows import rows as rows_of
+from .sources import Rows
+from .structure import Chart, split, weights_mix
+
+
+class StreamedFisher(Metric):
+    """The exact Fisher matrix of a source of rows: the matrix takes one pass over the data, and so does a product.
+
+    Once the matrix is there, products come from it.  There is no root of it, which would have a column for each case:
+    rank and null space are found from its eigenvalues, of which those below P·eps times the largest count as 0.
+    """
+
+    def __init__(self, model: GLM, p: Params, stream: Stream, dtype: type = np.float64) -> None:
+        self.stream, self.plan = plan_of(model, p, stream, dtype)
+        self._fold = Fold("Fisher matrix", self.plan.dense, add)
+        cases = self.stream.rows.cases
+        entries = _positions(stream.rows)
+        if cases is None:  # it can be gone through once, which is now
+            cases = int(self._fold.result(self.stream)[0][0]) // entries
+        if cases == 0:
+            raise InputError(f"{stream.rows.name} is empty: give at least one row")
+        self._scale = cases * entries * model.dispersion
+        super().__init__(p, self._apply, self._full_root, "", 1, cases * entries)
+        self.what = f"exact (expected), {what(model, self)}"
+        self._count = p.units if self.plan.diagonal else 1
+
+    def _apply(self, V: Floats) -> Floats:
+        if not {"_blocks", "_dense"}.isdisjoint(self.__dict__) or self.stream.rows.once:
+            parts = V.reshape(len(V), len(self._blocks), -1).transpose(1, 0, 2)
+            return (parts @ self._blocks).transpose(1, 0, 2).reshape(V.shape)
+        task = partial(self.plan.product, V=V)
+        return Fold("Fisher product", task, add).result(replace(self.stream, kept=None))[0] / self._scale
+
+    @cached_property
+    def _blocks(self) -> Floats:
+        """The blocks (K, P/K, P/K) on the diagonal; all others are 0."""
+        matrix = self.plan.finished(self._fold.result(self.stream)) / self._scale
+        matrix.flags.writeable = False
+        return matrix if matrix.ndim == 3 else matrix[None]
+
+    @cached_property
+    def _dense(self) -> Floats:
+        dense: Floats = self._blocks[0] if self._count == 1 else block_diag(*self._blocks)
+        dense.flags.writeable = False
+        return dense
+
+    @cached_property
+    def _roots(self) -> Floats:
+        values, vectors = np.linalg.eigh(self._blocks)
+        values[values <= self.shape[0] * np.finfo(float).eps * values.max()] = 0
+        return vectors * np.sqrt(values[:, None])
+
+    def _full_root(self) -> Floats:
+        return block_diag(*self._roots)
+
+
+def streamed(model: GLM, p: Params, X: Any, dtype: type = np.float64, **how: Any) -> StreamedFisher:
+    """The Fisher matrix of a source of rows; ``how`` are the fields of `Run`."""
+    run, rows = Run(**how), rows_of(X)
+    p, _ = model._checked(p, np.zeros((1, *rows.row)))
+    if run.checkpoint is None:
+        return StreamedFisher(model, p, Stream(rows, run), dtype)
+    if rows.once:
+        raise InputError(f"{rows.name} can be read once, so no sum can be taken up again: give a function or a path")
+    kept = Checkpoint.at(run.checkpoint, fingerprint(model, p, rows, dtype))
+    return StreamedFisher(model, p, Stream(rows, run, kept), dtype)
+
+
+def plan_of(model: GLM, p: Params, stream: Stream, dtype: type) -> tuple[Stream, Plan | Apart]:
+    """How a model's cases are summed up, after one pass for each of the statistics that all of them share.
+
+    The stream comes back with the sizes of its blocks.  Raises `InputError` where cells bring cases together in a way
+    that does not factor.
+    """
+    normalizer, rows = model.normalizer, stream.rows
+    positions = len(rows.row) == 2
+    first = split(normalizer.summed, positions)
+    columns = [over_columns(stage, positions) for stage in normalizer.inputs]
+    if rows.sparse and not all(columns):
+        raise InputError(
+            f"{normalizer.name} standardizes each case, which would fill in the zeros of {rows.name}: give dense blocks"
+        )
+    if first is None or not all(column or within_cases(s) for column, s in zip(columns, normalizer.inputs)):
+        return _apart(model, p, stream, dtype)
+    inputs = Inputs(normalizer)
+    for column, stage in zip(columns, normalizer.inputs):
+        known = stage
+        if column:
+            label = f"statistics of the inputs ({len(inputs.stages)})"
+            stream, moments = _moments(label, stream, Moments(inputs, None, positions=_positions(rows)))
+            check_sizes(normalizer, stream.rows, p)
+            spread_of = np.sqrt(moments[2] / _entries(stream.rows))
+            known = Affine.of(stage_on(stage, moments[1], spread_of, Site.INPUTS.layout(2), normalizer.name))
+        inputs = replace(inputs, stages=(*inputs.stages, known))
+    weight = normalizer._site(Site.WEIGHT, normalizer.weight, p.weight)
+    What = weight[-1].value if weight else p.weight
+    heads, tail, state = normalizer.summed[:first], normalizer.summed[first:], None
+    if not all(isinstance(stage, Frozen) for stage in heads):
+        moments_of = Moments(inputs, What, positions=_positions(rows))
+        stream, state = _moments("statistics of the summed inputs", stream, moments_of)
+    stream = counted(stream)
+    check_sizes(normalizer, stream.rows, p)
+    units, value = unit_stages(heads, normalizer, What, state, _entries(stream.rows))
+    chart = Chart(p, None if state is None else state[1], units, bool(tail), weight, weights_mix(normalizer), value)
+    return stream, Plan(model, inputs, chart, tail, rows.row, rows.sparse, dtype)
+
+
+def _apart(model: GLM, p: Params, stream: Stream, dtype: type) -> tuple[Stream, Apart]:
+    """The plan where no cell reaches over more than a batch of cases."""
+    normalizer, rows = model.normalizer, stream.rows
+    joint = [s for _, s in normalizer.stages if isinstance(s, Standardize) and Axis.SAMPLE in s.over]
+    batches = {dict(s.groups).get(Axis.SAMPLE, 1) for s in joint}
+    own = all(within_cases(s) or s in joint for s in (*normalizer.inputs, *normalizer.summed))
+    if not own or len(batches) > 1 or batches == {1}:
+        raise InputError(
+            f"{normalizer.name} brings all cases together in a way that sums over blocks of them cannot follow: load "
+            f"{rows.name} as one array"
+        )
+    if rows.sparse:
+        raise InputError(f"{normalizer.name} fills in the zeros of {rows.name}: give dense blocks")
+    if not batches:
+        return counted(stream), Apart(model, p, 1, dtype)
+    stream = counted(stream)
+    check_sizes(normalizer, stream.rows, p)
+    size = (stream.rows.cases or 0) // batches.pop()
+    return replace(stream, rows=stream.rows.of_whole(size)), Apart(model, p, size, dtype)
+
+
+def counted(stream: Stream) -> Stream:
+    """The stream, with the sizes of its blocks known, where it can be gone through twice."""
+    rows = stream.rows
+    if rows.sizes is not None or rows.once:
+        return stream
+    (sizes,) = stream.fold("count of the cases", count, append)
+    return replace(stream, rows=rows.counted(map(int, sizes)))
+
+
+def _moments(label: str, stream: Stream, moments: Moments) -> tuple[Stream, list[Floats]]:
+    if stream.rows.once:
+        raise InputError(
+            f"{stream.rows.name} can be read once, but statistics over all cases take a pass of their own: give a "
+            "function that returns a new iterator"
+        )
+    state = stream.fold(label, moments.partial, moments.combine)
+    return replace(stream, rows=stream.rows.counted(map(int, state[0]))), state
+
+
+def check_sizes(normalizer: Normalizer, rows: Rows, p: Params) -> None:
+    """Refuse data of which a stage has too few, or not a multiple of its groups."""
+    if rows.cases == 0:
+        raise InputError(f"{rows.name} is empty: give at least one row")
+    for site, stage in normalizer.stages:
+        if site is not Site.WEIGHT and rows.cases is not None:
+            shape = (rows.cases, *rows.row[:-1], p.units if site is Site.SUMMED else p.inputs)
+            normalizer._check_size(site, stage, site.layout(len(shape)), shape)
+
+
+def _positions(rows: Rows) -> int:
+    return int(np.prod(rows.row[:-1], initial=1))
+
+
+def _entries(rows: Rows) -> int:
+    """The number of cases, positions counted apart."""
+    return (rows.cases or 0) * _positions(rows)
