@@ -48,7 +48,7 @@ def standardization(d: Derivation) -> None:
 
 def projector(d: Derivation) -> None:
     zero, one = d.steps[-2:]
-    d.say("""Now differentiate with respect to one number of the cell. The mean is linear, so vhat""")
+    d.say("""Now differentiate with respect to one number of the cell. The mean is linear, so that""")
     d.step(Partial(vbar, v[n2]), 1 / N, by.linearity_of_the_mean)
     d.step(Partial(q[n], v[n2]), KroneckerDelta(n, n2) - 1 / N, by.linearity_of_the_mean)
     slope = d.step(Partial(spread, v[n2]), vhat[n2] / N, by.chain_rule)

@@ -115,7 +115,7 @@ def weight_norm(d: Derivation) -> None:
     d.restart()
     d.head("Weight norm")
     d.say(
-        """Salimans and Kingma (2016, eq. 2) write the weights {} vhat a unit uses as a gain times the direction of
+        """Salimans and Kingma (2016, eq. 2) write the weights {} that a unit uses as a gain times the direction of
         a vector {}, which they call {} where this book writes {}.""",
         wcheck[col],
         w[col],
@@ -128,7 +128,7 @@ def weight_norm(d: Derivation) -> None:
         d.define(wcheck[col], gain * what[col]),
     ]
     d.say(
-        "With the gradient {} with respect to the weights vhat are used, those of gain and vector are",
+        "With the gradient {} with respect to the weights that are used, those of gain and vector are",
         upstream[col],
     )
     d.step(over(upstream[e] * Partial(wcheck[e], gain), e), over(upstream[e] * w[e], e) / ell, by.chain_rule, names[1:2])
@@ -139,7 +139,7 @@ def weight_norm(d: Derivation) -> None:
     matrix = d.define(P[col, d2], KroneckerDelta(col, d2) - what[col] * what[d2])
     lemma = d.step(G[col], gain / ell * over(P[col, e] * upstream[e], e), by.projector_identity, [back, matrix, names[1]])
     length = d.step(over(w[e] ** 2, e), ell**2, by.substitution, names[:1])
-    d.say("so vhat the gradient is orthogonal to the vector:")
+    d.say("so that the gradient is orthogonal to the vector:")
     d.step(over(G[e] * w[e], e), Integer(0), by.projector_identity, [lemma, matrix, names[1], length])
 
 

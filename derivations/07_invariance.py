@@ -56,8 +56,8 @@ def principle(d: Derivation) -> None:
 def overview(d: Derivation, table: Table) -> None:
     d.head("The table")
     d.say(
-        """A transformation leaves a model unchanged if it turns every array vhat is standardized into a scaled and
-        shifted one, with factors and shifts vhat do not vary along the axes of the moments. Below, a mark is a
+        """A transformation leaves a model unchanged if it turns every array that is standardized into a scaled and
+        shifted one, with factors and shifts that do not vary along the axes of the moments. Below, a mark is a
         proof for all numbers of cases, inputs and units; its absence is an exact counterexample. Conditions are
         given with each proof."""
     )

@@ -83,7 +83,7 @@ def growth(d: Derivation) -> None:
     d.say("It falls with the inverse of the length, and is orthogonal to the weights:")
     square = d.step(over(w[e] ** 2, e), ell**2, by.substitution, [length])
     flat = d.step(over(G[e] * w[e], e), Integer(0), by.invariance, [shape, unit, square])
-    d.say("A step of gradient descent of size {} therefore makes the weights elltilde, whatever the loss:", alpha)
+    d.say("A step of gradient descent of size {} therefore makes the weights longer, whatever the loss:", alpha)
     step = d.define(wtilde[col], w[col] - alpha * G[col])
     grown = over(w[e] ** 2, e) + alpha**2 * over(G[e] ** 2, e)
     d.step(over(wtilde[e] ** 2, e), grown, by.invariance, [step, flat])

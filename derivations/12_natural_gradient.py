@@ -119,7 +119,7 @@ def quotient(d: Derivation) -> None:
     d.head("Directions alone")
     d.say("A normalized model does not depend on the length of a weight vector. For one unit of weight norm,")
     names = unit(d, (w, ell, what, ahat, Psi))
-    d.say("the Fisher matrix does not see a change along the weights, and the gradient has no part along them:")
+    d.say("the Fisher matrix does not see a change along the weights:")
     square = d.step(over(w[e] ** 2, e), ell**2, by.substitution, names[:1])
     null = d.step(over(Psi[n, e] * w[e], e), Integer(0), by.projector_identity, [*names[::-1], square])
     metric_ = d.define(fisher[col, d2], metric(Psi))

@@ -29,7 +29,9 @@ REFERENCES = (
     "R. Wan et al. Spherical motion dynamics. 2021, arXiv 2006.08419.",
     "B. Zhang, R. Sennrich. Root mean square layer normalization. NeurIPS 2019, arXiv 1910.07467.",
 )
-_ROWS = 44  # of a table of symbols on one page
+CONTENTS = r"""\makeatletter\renewcommand*\l@section{\@dottedtocline{1}{0em}{2em}}\makeatother
+{\parskip=0pt\tableofcontents}"""
+_ROWS = 48  # of a table of symbols on one page
 
 
 def latex() -> str:
@@ -40,7 +42,7 @@ def latex() -> str:
     symbols = "\n\n".join(f"\\begin{{center}}\\small\n{table}\n\\end{{center}}" for table in tables)
     return (
         f"\\begin{{abstract}}\n{ABSTRACT.replace('> 0', '$> 0$')}\n\\end{{abstract}}\n\n"
-        f"\\begin{{center}}\n{legend()}\n\\end{{center}}\n\n{{\\parskip=0pt\\tableofcontents}}\n\\clearpage\n"
+        f"\\begin{{center}}\n{legend()}\n\\end{{center}}\n\n{CONTENTS}\n\\clearpage\n"
         f"\\section*{{Symbols}}\n\n{symbols}\n"
     )
 

@@ -165,7 +165,7 @@ class IndexPrinter(LatexPrinter):
         if expr.func == GROUP:
             return rf"[{self._print(expr.args[0])}]_{{{self._print(expr.args[1])}}}"
         if expr.func == PERMUTATION:
-            return rf"\pi({self._print(expr.args[0])})"
+            return rf"\varpi({self._print(expr.args[0])})"
         return super()._print_Function(expr, exp)
 
 

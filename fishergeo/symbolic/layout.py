@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _INDENT = 1.0  # of the lines after the first, in em
-LINE = 34.0  # em; what fits beside the equation number on a page with 1 inch margins at 11 pt
+LINE = 33.0  # em; what fits beside the equation number on a page with 1 inch margins at 11 pt
 _TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[{}^_&]|\s+|.", re.S)
 _WIDE = {r"\sum": 1.4, r"\to": 1.7, r"\quad": 1.0, r"\qquad": 2.0, r"\cdot": 0.9, r"\,": 0.17, r"\;": 0.28, r"\leq": 1.4}
 _NOTHING = {
@@ -42,7 +42,7 @@ def _matrix(body: str) -> float:
 
 def listed(latex: str, line: float = LINE) -> str:
     """A list of formulas, separated by commas or a colon and spaces, in lines none of which is wider than ``line`` em."""
-    if width(latex) <= line:
+    if r"\\" in _MATRIX.sub("", latex) or width(latex) <= line:  # it has lines already
         return latex
     lines = [""]
     for part in re.split(r"(?<=,)\\; |(?<=:)\\quad ", latex):
@@ -168,7 +168,8 @@ def broken(left: str, right: str, sign: str = "=", line: float = LINE) -> str:
         return f"{left} {sign} {right}"
     beside = width(left) < 0.5 * line
     texts = _split(right, line - (width(left) + 1.5 if beside else 2.5))
-    first = f"{left} &{sign} {texts[0]}" if beside else rf"&{left} \\ &\quad {sign} {texts[0]}"
+    above = r" \\ &\quad ".join(_split(left, line))
+    first = f"{left} &{sign} {texts[0]}" if beside else rf"&{above} \\ &\quad {sign} {texts[0]}"
     return r"\begin{aligned}" + r" \\ ".join([first, *(rf"&\quad {text}" for text in texts[1:])]) + r"\end{aligned}"
 
 

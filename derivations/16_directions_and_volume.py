@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from common import PHI, I, J, col, d2, e, g, w
 from designs import agrees_on_determinant
-from sympy import Abs, IndexedBase, Integer, KroneckerDelta, Symbol, sqrt
+from symbols import PHI, B, D, I, J, S, T, col, d2, e, e2, g, s, sigma, tau, w, what
+from sympy import Abs, Integer, KroneckerDelta, sqrt
 
 from fishergeo import GLM, batch_norm, bernoulli, closed_form, gaussian, identity, weight_norm
 from fishergeo.closed_forms import any_inputs, gaussian_inputs, radius, unit_determinant
@@ -17,14 +17,11 @@ from fishergeo.symbolic.latex import latex
 from fishergeo.symbolic.rules import Partial
 from fishergeo.symbolic.sums import over
 
-f = Symbol("f", integer=True)
-T, S, y, s, what = (IndexedBase(name, real=True) for name in ("T", "S", "y", "s", "what"))
-tau, sigma = (IndexedBase(name, positive=True) for name in ("tau", "sigma"))
 DIRECTION = {batch_norm: w, weight_norm: what}
 
 
 def build() -> Derivation:
-    d = Derivation(23, "Directions and volume")
+    d = Derivation.chapter(__file__, "Directions and volume")
     sphere(d)
     ellipsoid(d)
     determinants(d)
@@ -36,8 +33,8 @@ def names(d: Derivation, normalizer: Normalizer) -> list:
     """The covariance, and the spread and the direction of the summed input of a unit."""
     v = DIRECTION[normalizer]
     return [
-        d.define(Symmetric(S, col, d2), over(T[f, col] * T[f, d2], f)),
-        d.define(tau[I], sqrt(over(over(T[f, e] * v[I, e], e) ** 2, f))),
+        d.define(Symmetric(S, col, d2), over(T[e2, col] * T[e2, d2], e2)),
+        d.define(tau[I], sqrt(over(over(T[e2, e] * v[I, e], e) ** 2, e2))),
         d.define(s[I, col], over(Symmetric(S, col, e) * v[I, e], e) / tau[I]),
     ]
 
@@ -51,19 +48,19 @@ def block(normalizer: Normalizer) -> object:
 
 def metric() -> object:
     """The metric of space on y, written with the weights, times the square of the gain over the dispersion."""
-    return g[I] ** 2 / PHI * over(Partial(y[I, f], w[I, col]) * Partial(y[I, f], w[I, d2]), f)
+    return g[I] ** 2 / PHI * over(Partial(B[I, e2], w[I, col]) * Partial(B[I, e2], w[I, d2]), e2)
 
 
 def sphere(d: Derivation) -> None:
     d.say(
         """Under batch norm a weight vector matters by its direction alone. Let {} be any matrix of which the covariance
         of the inputs is the square, and send the weights of a unit to the vector {}:""",
-        T[f, col],
-        y[I, f],
+        T[e2, col],
+        B[I, e2],
     )
     given = names(d, batch_norm)
-    unit = d.define(y[I, f], over(T[f, e] * w[I, e], e) / tau[I])
-    d.step(over(y[I, f] ** 2, f), Integer(1), by.substitution, [unit, given[1]])
+    unit = d.define(B[I, e2], over(T[e2, e] * w[I, e], e) / tau[I])
+    d.step(over(B[I, e2] ** 2, e2), Integer(1), by.substitution, [unit, given[1]])
     d.say(
         """It lies on the unit sphere. The metric that it has in space, times {}, is the weight block of the Fisher matrix
         for Gaussian outputs and any inputs:""",
@@ -78,7 +75,7 @@ def sphere(d: Derivation) -> None:
         radius(closed_form(GLM(bernoulli, batch_norm), gaussian_inputs)),
     )
     cosine = over(w[I, col] * Symmetric(S, col, d2) * w[J, d2], col, d2) / (tau[I] * tau[J])
-    d.step(over(y[I, f] * y[J, f], f), cosine, by.substitution, [unit, given[0]])
+    d.step(over(B[I, e2] * B[J, e2], e2), cosine, by.substitution, [unit, given[0]])
 
 
 def ellipsoid(d: Derivation) -> None:
@@ -88,7 +85,7 @@ def ellipsoid(d: Derivation) -> None:
     d.define(sigma[I], sqrt(over(w[I, e] ** 2, e)))
     d.define(what[I, col], w[I, col] / sigma[I])
     given = names(d, weight_norm)
-    image = d.define(y[I, f], over(T[f, e] * what[I, e], e))
+    image = d.define(B[I, e2], over(T[e2, e] * what[I, e], e))
     d.say("For centered inputs its directions are the ellipsoid of these vectors, round for white inputs only:")
     d.step(metric(), block(weight_norm), by.chain_rule, [image, *given])
 
@@ -128,7 +125,7 @@ def volume(d: Derivation) -> None:
         direction is {}, the density of the angular central Gaussian distribution up to a factor (Tyler 1987). The sphere
         of directions being round, its mean over all directions is 1: the volume of all directions, and with it the
         marginal Jeffreys prior of gain and bias, does not depend on the covariance of the inputs.""",
-        sqrt(DETERMINANT) / tau[I] ** Symbol("D", positive=True, integer=True),
+        sqrt(DETERMINANT) / tau[I] ** D,
     )
 
 

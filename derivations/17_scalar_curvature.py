@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sympy
+from symbols import Gamma, kappa, varphi
 from sympy import Expr, Float, Integer, Matrix, Rational, Symbol, diag, exp, simplify, sin
 
 from fishergeo import GLM, bernoulli, gamma, gaussian, links, poisson, scalar_curvature
@@ -13,17 +13,16 @@ from fishergeo.symbolic import derivation as by
 from fishergeo.symbolic.certainty import FalseStep
 from fishergeo.symbolic.curvature import PHI
 from fishergeo.symbolic.derivation import Derivation
-from fishergeo.symbolic.latex import matrix
+from fishergeo.symbolic.latex import latex, matrix
 from fishergeo.symbolic.rules import Partial
 
-theta, psi, mu, s = sympy.symbols("theta psi mu s", positive=True)
-k0, k1, k2 = (Symbol(rf"\kappa^{{({k})}}") for k in range(3))
-c = Symbol("c", real=True)
+theta, turn = varphi
+k0, k1, k2 = (Symbol(latex(moment.label)) for moment in kappa)
 g, b = RADIUS, BIAS
 
 
 def build() -> Derivation:
-    d = Derivation(24, "Scalar curvature")
+    d = Derivation.chapter(__file__, "Scalar curvature")
     conventions(d)
     unit(d)
     return d
@@ -37,12 +36,14 @@ def curvature(d: Derivation, coordinates: list[Symbol], metric: Matrix, value: E
 def conventions(d: Derivation) -> None:
     ball = Matrix([[1, 0], [0, sin(theta) ** 2]])
     d.say("Sign and factor are those for which the unit sphere in space, of the metric {}, has", matrix(ball.tolist()))
-    curvature(d, [theta, psi], ball, Integer(2))
+    curvature(d, [theta, turn], ball, Integer(2))
     d.say("Twice the Gaussian curvature on any surface, it is divided by what the metric is multiplied with:")
-    curvature(d, [theta, psi], ball / PHI, 2 * PHI)
-    normal = Matrix([[1, 0], [0, 2]]) / s**2
-    d.say("The normal distributions of mean {} and deviation {} have the metric {}:", mu, s, matrix(normal.tolist()))
-    curvature(d, [mu, s], normal, Integer(-1))
+    curvature(d, [theta, turn], ball / PHI, 2 * PHI)
+    mean, deviation = Symbol("mu", real=True), Symbol("sigma", positive=True)
+    normal = Matrix([[1, 0], [0, 2]]) / deviation**2
+    text = "The normal distributions of mean {} and deviation {} have the metric {}:"
+    d.say(text, mean, deviation, matrix(normal.tolist()))
+    curvature(d, [mean, deviation], normal, Integer(-1))
 
 
 def polar(model: GLM, inputs: int) -> tuple[list[Symbol], Matrix]:
@@ -51,7 +52,7 @@ def polar(model: GLM, inputs: int) -> tuple[list[Symbol], Matrix]:
     if moments is None:
         raise FalseStep(f"the moments of {model.family.name} are not elementary")
     zero, one, two = moments
-    angles = [(), (theta,), (theta, psi)][inputs - 1]
+    angles = [(), (theta,), (theta, turn)][inputs - 1]
     round_ = [g**2 * zero, g**2 * zero * sin(theta) ** 2][: inputs - 1]
     return [g, b, *angles], diag(Matrix([[two, one], [one, zero]]), *round_)
 
@@ -87,13 +88,13 @@ def unit(d: Derivation) -> None:
         exp(b + g**2 / 2),
         D + 1,
     )
-    name = d.define(c, b + g**2 / 2)
-    along, across = (d.step(Partial(c, x), slope, by.differentiation) for x, slope in ((g, g), (b, Integer(1))))
+    name = d.define(Gamma, b + g**2 / 2)
+    along, across = (d.step(Partial(Gamma, x), slope, by.differentiation) for x, slope in ((g, g), (b, Integer(1))))
     zero, one, two = elementary_moments(fisher_weight(poisson), b, g) or ()
-    d.say("so that the squares of {} and {}, times {}, make up the moments", c, g, exp(c))
-    d.step(two, exp(c) * (along.right**2 + 1), by.substitution, [name])
-    d.step(one, exp(c) * along.right * across.right, by.substitution, [name])
-    d.step(zero, exp(c) * across.right**2, by.substitution, [name])
+    d.say("so that the squares of {} and {}, times {}, make up the moments", Gamma, g, exp(Gamma))
+    d.step(two, exp(Gamma) * (along.right**2 + 1), by.substitution, [name])
+    d.step(one, exp(Gamma) * along.right * across.right, by.substitution, [name])
+    d.step(zero, exp(Gamma) * across.right**2, by.substitution, [name])
     d.say(
         """For Bernoulli outputs the moments are integrals. At {} and {} the curvature is {} for one input, {} for two and
         {} for three.""",

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from common import PHI, I, J, N, col, d2, m, n, x
 from designs import agrees_when_orthogonal, agrees_when_white
-from sympy import IndexedBase, KroneckerDelta, Symbol
+from symbols import PHI, I, J, N, Upsilon, col, d2, ell, etabar, g, kappa, m, n, s, tau, x
+from sympy import KroneckerDelta
 
 from fishergeo import GLM, batch_norm, bernoulli, closed_form, gaussian, identity, layer_norm, poisson
 from fishergeo.closed_forms import orthogonal_form, unit_spectrum
-from fishergeo.closed_forms.averages import KAPPA
+from fishergeo.closed_forms.population import SLOPE
 from fishergeo.symbolic import derivation as by
 from fishergeo.symbolic.blocks import fisher_block
 from fishergeo.symbolic.curvature import ETA, Symmetric
 from fishergeo.symbolic.derivation import Derivation
 from fishergeo.symbolic.sums import over
 
-B, M = (IndexedBase(name, real=True) for name in ("B", "M"))
-k0, k1, k2 = (kappa[I] for kappa in KAPPA)
+k0, _, k2 = (moment[I] for moment in kappa)
 
 
 def build() -> Derivation:
-    d = Derivation(22, "Kronecker structure and eigenvalues")
+    d = Derivation.chapter(__file__, "Kronecker structure and eigenvalues")
     plain(d)
     white(d)
     eigenvalues(d)
@@ -36,13 +35,13 @@ def plain(d: Derivation) -> None:
     )
     eta = Symmetric(ETA, n, I, J)
     factors = [
-        d.define(Symmetric(B, I, J), over(Symmetric(ETA, m, I, J), m) / N),
-        d.define(Symmetric(M, col, d2), over(x[m, col] * x[m, d2], m) / N),
+        d.define(Symmetric(etabar, I, J), over(Symmetric(ETA, m, I, J), m) / N),
+        d.define(Symmetric(Upsilon, col, d2), over(x[m, col] * x[m, d2], m) / N),
     ]
     block = fisher_block(identity, "weight", "weight")
     d.say("what it misses is a covariance over the cases:")
-    gap = block.expr - Symmetric(B, I, J) * Symmetric(M, col, d2) / PHI
-    apart = (eta - Symmetric(B, I, J)) * (x[n, col] * x[n, d2] - Symmetric(M, col, d2))
+    gap = block.expr - Symmetric(etabar, I, J) * Symmetric(Upsilon, col, d2) / PHI
+    apart = (eta - Symmetric(etabar, I, J)) * (x[n, col] * x[n, d2] - Symmetric(Upsilon, col, d2))
     d.step(gap, over(apart, n) / (N * PHI), by.linearity_of_the_mean, factors)
     d.say(
         """The Kronecker product is exact if and only if no entry of the curvature co-varies with a product of two inputs:
@@ -53,7 +52,6 @@ def plain(d: Derivation) -> None:
 def white(d: Derivation) -> None:
     d.restart()
     d.head("White Gaussian inputs")
-    s = IndexedBase("s", real=True)
     d.say(
         """For independent outputs and inputs with mean 0 and covariance {} the factors are {} and {}, and the gap lies in
         the direction {} of the weights:""",
@@ -68,7 +66,7 @@ def white(d: Derivation) -> None:
     d.say("It is never 0 for Poisson outputs, unless the weights are:")
     values = {rule.left: rule.right for rule in closed_form(GLM(poisson, identity)).moments}
     names = [d.define(left, values[left]) for left in (k0, k2)]
-    d.step(k2 - k0, IndexedBase("t", real=True)[I] ** 2 * k0, by.algebra, names)
+    d.step(k2 - k0, SLOPE[I] ** 2 * k0, by.algebra, names)
     d.say(
         """For Bernoulli outputs it has either sign. Under batch norm and weight norm the blocks are multiples of the
         projectors {}, one for each unit, so that a Kronecker product is exact only for units whose weight vectors are
@@ -92,7 +90,7 @@ def eigenvalues(d: Derivation) -> None:
     d.say(
         """The last is that of the weight vector itself, whose length does not matter. The length {} of the weights sets
         the scale of the directions, and leaves bias and gain alone.""",
-        IndexedBase("tau", positive=True)[I],
+        tau[I],
     )
 
 
@@ -104,8 +102,8 @@ def layer(d: Derivation) -> None:
         and both depend on the inputs, for Gaussian outputs too. Where the inputs are white and Gaussian, the weight
         vectors are orthogonal and of one length {}, and all gains are {}, the mean can be taken: the summed inputs are
         white, their direction is uniform on a sphere and independent of the standard deviation.""",
-        Symbol("ell", positive=True),
-        Symbol("g", real=True),
+        ell,
+        g.label,
     )
     form = orthogonal_form(GLM(gaussian, layer_norm))
     d.show(form, by.comparison, agrees_when_orthogonal(form))

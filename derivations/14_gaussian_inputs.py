@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import sympy
-from common import I, J, N, a, col, d2, e, g, m, n, w, x
 from designs import agrees_when_white
-from sympy import Function, IndexedBase, Integer, KroneckerDelta, Symbol, exp, log, pi, sqrt
+from symbols import I, J, N, S, Y, a, abar, acheck, col, d2, e, f, g, kappa, m, n, nu, r, s, t, tau, w, x, xbar
+from sympy import Integer, KroneckerDelta, exp, log, pi, sqrt
 
 from fishergeo import GLM, batch_norm, bernoulli, closed_form, gaussian, gaussian_inputs, links, poisson
 from fishergeo.closed_forms import white_inputs
-from fishergeo.closed_forms.averages import KAPPA, GaussianMean
+from fishergeo.closed_forms.averages import GaussianMean
 from fishergeo.closed_forms.weights import PREDICTOR, elementary_moments, fisher_weight
 from fishergeo.families import Family
 from fishergeo.symbolic import derivation as by
 from fishergeo.symbolic.certainty import FalseStep
 from fishergeo.symbolic.curvature import ETA, Symmetric
 from fishergeo.symbolic.derivation import Derivation
-from fishergeo.symbolic.expectation import Expectation, Y
+from fishergeo.symbolic.expectation import Expectation
 from fishergeo.symbolic.rules import Partial
 from fishergeo.symbolic.sums import over
 
-xbar, s, S, xi, r, abar = (IndexedBase(name, real=True) for name in ("xbar", "s", "S", "xi", "r", "abar"))
-tau = IndexedBase("tau", positive=True)
-k0, k1, k2 = (kappa[I] for kappa in KAPPA)
+k0, k1, k2 = (moment[I] for moment in kappa)
 PAIRS = [("weight", part) for part in ("weight", "bias", "gain")]
-nu, t = sympy.symbols("nu t", real=True)
 
 
 def build() -> Derivation:
-    d = Derivation(21, "Gaussian inputs")
+    d = Derivation.chapter(__file__, "Gaussian inputs")
     parts(d)
     means(d)
     blocks(d)
@@ -45,16 +42,16 @@ def parts(d: Derivation) -> None:
         d.define(Symmetric(S, col, d2), over((x[m, col] - xbar[col]) * (x[m, d2] - xbar[d2]), m) / N),
         d.define(tau[I], sqrt(over(w[I, col] * Symmetric(S, col, d2) * w[I, d2], col, d2))),
         d.define(s[I, col], over(Symmetric(S, col, e) * w[I, e], e) / tau[I]),
-        d.define(xi[n, I], (a[n, I] - abar[I]) / tau[I]),
-        d.define(r[n, I, col], x[n, col] - xbar[col] - s[I, col] * xi[n, I]),
+        d.define(acheck[n, I], (a[n, I] - abar[I]) / tau[I]),
+        d.define(r[n, I, col], x[n, col] - xbar[col] - s[I, col] * acheck[n, I]),
     ]
-    d.say("The summed input {} is standardized, and {} is what the inputs contain beside it:", xi[n, I], r[n, I, col])
+    d.say("The summed input {} is standardized, and {} is what the inputs contain beside it:", acheck[n, I], r[n, I, col])
     using = names[::-1]
     square = Symmetric(S, col, d2) - s[I, col] * s[I, d2]
-    d.step(over(xi[m, I], m), Integer(0), by.linearity_of_the_mean, using)
-    d.step(over(xi[m, I] ** 2, m), N, by.substitution, using)
+    d.step(over(acheck[m, I], m), Integer(0), by.linearity_of_the_mean, using)
+    d.step(over(acheck[m, I] ** 2, m), N, by.substitution, using)
     d.step(over(r[m, I, col], m), Integer(0), by.linearity_of_the_mean, using)
-    d.step(over(xi[m, I] * r[m, I, col], m), Integer(0), by.substitution, using)
+    d.step(over(acheck[m, I] * r[m, I, col], m), Integer(0), by.substitution, using)
     d.step(over(r[m, I, col] * r[m, I, d2], m) / N, square, by.substitution, using)
     d.step(over(w[I, e] * r[n, I, e], e), Integer(0), by.substitution, using)
     d.say(
@@ -71,12 +68,12 @@ def means(d: Derivation) -> None:
         moments have names, and means of its products with the inputs follow.""",
         ETA[n, I],
         I,
-        xi[n, I],
+        acheck[n, I],
     )
     eta, spread = ETA[n, I], Symmetric(S, col, d2) - s[I, col] * s[I, d2]
-    for k, kappa in enumerate((k0, k1, k2)):
-        d.step(GaussianMean(eta * xi[n, I] ** k), kappa, by.exact_expectation)
-    d.define(r[n, I, col], x[n, col] - xbar[col] - s[I, col] * xi[n, I])
+    for k, moment in enumerate((k0, k1, k2)):
+        d.step(GaussianMean(eta * acheck[n, I] ** k), moment, by.exact_expectation)
+    d.define(r[n, I, col], x[n, col] - xbar[col] - s[I, col] * acheck[n, I])
     d.step(GaussianMean(eta * r[n, I, col] * r[n, I, d2]), k0 * spread, by.exact_expectation)
     d.step(GaussianMean(eta * x[n, col]), k0 * xbar[col] + k1 * s[I, col], by.exact_expectation)
     both = xbar[col] * s[I, d2] + s[I, col] * xbar[d2]
@@ -95,7 +92,7 @@ def blocks(d: Derivation) -> None:
     left, right = (g[I] / tau[I] * r[n, I, i] for i in (col, d2))
     closed = {pair: closed_form(GLM(bernoulli, batch_norm), gaussian_inputs).block(*pair).expr for pair in PAIRS}
     own = {pair: expr.xreplace({KroneckerDelta(I, J): Integer(1)}) for pair, expr in closed.items()}
-    for pair, factor in zip(PAIRS, (right, Integer(1), xi[n, I])):
+    for pair, factor in zip(PAIRS, (right, Integer(1), acheck[n, I])):
         d.step(GaussianMean(ETA[n, I] * left * factor), own[pair], by.exact_expectation)
     d.say(
         """Under batch norm the weights do not interact with the bias and the gain, whose own blocks are {}, {} and {}.
@@ -115,22 +112,20 @@ def blocks(d: Derivation) -> None:
 def weights(d: Derivation) -> None:
     d.restart()
     d.head("Moments of the Fisher weight")
-    f, z = Function("f"), Symbol("xi", real=True)
-    bell = exp(-(z**2) / 2)
+    bell = exp(-(Y**2) / 2)
     d.say(
         """The moments are integrals over the line. The derivative of a function that vanishes far out integrates to 0,
         and for any {} of moderate growth""",
-        f(z),
+        f(Y),
     )
-    d.step(Partial(f(z) * bell, z), (f(z).diff(z) - z * f(z)) * bell, by.differentiation)
-    d.step(Partial(z * f(z) * bell, z), (f(z) + z * f(z).diff(z) - z**2 * f(z)) * bell, by.differentiation)
+    d.step(Partial(f(Y) * bell, Y), (f(Y).diff(Y) - Y * f(Y)) * bell, by.differentiation)
+    d.step(Partial(Y * f(Y) * bell, Y), (f(Y) + Y * f(Y).diff(Y) - Y**2 * f(Y)) * bell, by.differentiation)
     d.say(
-        """With the Fisher weight {} at {} for {} this is Stein's lemma: the first moment is {} times the mean of its
+        """With the Fisher weight at {} for {} this is Stein's lemma: the first moment is {} times the mean of its
         derivative, and the second exceeds the moment of order 0 by {} times the mean of its second derivative. The
         moments of order 0 and 2 therefore differ as the weight is convex or concave on average.""",
-        Function("v"),
-        nu + t * z,
-        f(z),
+        nu + t * Y,
+        f(Y),
         t,
         t**2,
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import combinations_with_replacement
 
 import numpy as np
-from common import PARTS, I, N, ahat, col, d2, e, introduce, known, m, w, x
-from sympy import IndexedBase, Rational, nsimplify, sqrt
+from common import introduce, known
+from symbols import PARTS, I, N, S, abar, ahat, col, d2, e, m, s, sigma, tau, w, x, xbar
+from sympy import Rational, nsimplify, sqrt
 
 from fishergeo import GLM, any_inputs, batch_norm, closed_form, gaussian, identity, layer_norm
 from fishergeo.normalizers import Normalizer
@@ -19,12 +20,9 @@ from fishergeo.symbolic.derivation import Derivation, Step
 from fishergeo.symbolic.latex import matrix
 from fishergeo.symbolic.sums import over
 
-xbar, s, S, rho = (IndexedBase(name, real=True) for name in ("xbar", "s", "S", "rho"))
-abar, tau, sigma = (IndexedBase(name, real=True, positive=name != "abar" or None) for name in ("abar", "tau", "sigma"))
-
 
 def build() -> Derivation:
-    d = Derivation(20, "What mean and covariance of the inputs determine")
+    d = Derivation.chapter(__file__, "What mean and covariance of the inputs determine")
     d.say(
         """A Gaussian family under the identity link has a Fisher weight that does not depend on the natural parameter;
         so have the gamma family under the logarithmic link and the Poisson family under the square root, which stabilize
