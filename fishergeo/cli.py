@@ -1,4 +1,4 @@
-"""The command line: fishergeo report | table | fisher | derive | decay | claims."""
+"""The command line: fishergeo report | table | fisher | derive | decay | claims | bench."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ def _command(name: str) -> Callable[[argparse.Namespace], None]:
         getattr(commands, name)(options)
 
     return run
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from .bench.command import bench
+
+    bench(options)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -88,6 +94,21 @@ def parser() -> argparse.ArgumentParser:
     claims.add_argument("ids", nargs="*", metavar="ID", help="only these, with their evidence, e.g. LN-half")
     claims.add_argument("--evidence", action="store_true", help="print the evidence of each")
     _format(claims)
+
+    bench = add("bench", "time and memory of the exact Fisher matrix, and of other libraries on the same arrays")
+    bench.set_defaults(run=_bench)
+    bench.add_argument("--workloads", metavar="LIST", help="comma-separated, of A to G and growth (default: all)")
+    bench.add_argument("--peers", default="all", metavar="LIST", help="comma-separated, all or none (default: all)")
+    bench.add_argument("--runs", type=int, default=5, help="runs of which the median is taken, 3 or more (default 5)")
+    bench.add_argument("--threads", type=int, default=2, help="threads of every candidate (default 2)")
+    bench.add_argument("--limit", type=float, default=120.0, help="seconds for a candidate's first run (default 120)")
+    bench.add_argument(
+        "--cases", type=int, metavar="N", help="at most so many rows, for a quick look (default: as they are)"
+    )
+    bench.add_argument(
+        "--python", action="append", metavar="PEER=FILE", help="run a peer with another interpreter; may be repeated"
+    )
+    bench.add_argument("-o", "--output", default="bench", metavar="FOLDER", help="output folder (default: bench)")
     return top
 
 

@@ -36,6 +36,7 @@ LAYERS = (
     "contracts",
     "claims",
     "report",
+    "bench",
     "cli",
     "__main__",
 )
