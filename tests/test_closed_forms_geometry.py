@@ -191,7 +191,7 @@ def test_curvatures_that_are_known():
         with pytest.raises(fg.InputError, match=message):
             fg.scalar_curvature(metric, names)
     written = ScalarCurvature(mu, s, 1 / s**2, 0, 0, 2 / s**2)
-    assert written.carry_out(()) == -1 and sympy.latex(written) == "R"
+    assert written.carry_out(()) == -1 and sympy.latex(written) == r"\mathcal{R}"
 
 
 def test_curvature_agrees_with_finite_differences(rng):

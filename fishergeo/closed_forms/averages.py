@@ -1,14 +1,14 @@
 r"""Averages over a population of inputs, as rewriting rules for the sums of a Fisher block in index notation.
 
 Of the inputs x the rules know the mean x̄ and the covariance S.  A summed input a_i = Σ_e v_ie x_e has the standard
-deviation τ_i; with ξ_i = (a_i - ā_i)/τ_i and s_id = Cov[x_d, ξ_i],
+deviation τ_i; with ǎ_i = (a_i - ā_i)/τ_i and s_id = Cov[x_d, ǎ_i],
 
-    E[x] = x̄,   E[xxᵀ] = S + x̄x̄ᵀ,   E[xξ_i] = s_i,   E[ξ_iξ_j] = ρ_ij.
+    E[x] = x̄,   E[xxᵀ] = S + x̄x̄ᵀ,   E[xǎ_i] = s_i,   E[ǎ_iǎ_j] = ϱ_ij.
 
-Gaussian inputs are x = x̄ + s_iξ_i + r_i with r_i independent of ξ_i, because the two do not co-vary.  With η''_i a
-function of ξ_i and κ_k = E[η''_i ξ_iᵏ]
+Gaussian inputs are x = x̄ + s_iǎ_i + r_i with r_i independent of ǎ_i, because the two do not co-vary.  With η''_i a
+function of ǎ_i and κ_k = E[η''_i ǎ_iᵏ]
 
-    E[η''_i ξ_iᵏ r_i] = 0,   E[η''_i r_ir_iᵀ] = κ₀ (S - s_is_iᵀ).
+    E[η''_i ǎ_iᵏ r_i] = 0,   E[η''_i r_ir_iᵀ] = κ₀ (S - s_is_iᵀ).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ n, d, h = (INDEX[axis] for axis in (Axis.SAMPLE, Axis.INPUT, Axis.UNIT))
 N = SIZE[Axis.SAMPLE]
 m, e, d2, f = (Symbol(name, integer=True) for name in ("m", "e", "d'", "f"))
 
-MEAN, SPREAD, STANDARD, REST = (IndexedBase(name, real=True) for name in ("xbar", "s", "xi", "r"))
-COVARIANCE, CORRELATION = (IndexedBase(name, real=True) for name in ("S", "rho"))
+MEAN, SPREAD, STANDARD, REST = (IndexedBase(name, real=True) for name in ("xbar", "s", "acheck", "r"))
+COVARIANCE, CORRELATION = (IndexedBase(name, real=True) for name in ("S", "varrho"))
 DEVIATION = IndexedBase("tau", positive=True)
 KAPPA = tuple(IndexedBase(f"kappa{k}", real=True) for k in range(3))
 
@@ -53,12 +53,12 @@ def of_moments(x: IndexedBase) -> list[Rule]:
 
 
 def split(x: IndexedBase) -> Rule:
-    """x = x̄ + s_iξ_i + r_i for case n and unit i."""
+    """x = x̄ + s_iǎ_i + r_i for case n and unit i."""
     return Rule(x[n, d], MEAN[d] + SPREAD[I, d] * STANDARD[n, I] + REST[n, I, d])
 
 
 def of_gaussian() -> list[Rule]:
-    """What else Gaussian inputs say: means of products with η''_i, a function of ξ_i, which r_i is independent of."""
+    """What else Gaussian inputs say: means of products with η''_i, a function of ǎ_i, which r_i is independent of."""
     eta, xi, s, r = ETA[m, I], STANDARD[m, I], SPREAD, REST
     k0, zero = KAPPA[0][I], sympy.Integer(0)
     return [
@@ -76,7 +76,7 @@ X = IndexedBase("x", real=True)
 
 
 class GaussianMean(Expectation):
-    """E over Gaussian inputs of an expression in x, ξ_i and η''_i of one case n."""
+    """E over Gaussian inputs of an expression in x, ǎ_i and η''_i of one case n."""
 
     @property
     def free_symbols(self) -> set[Expr]:

@@ -114,7 +114,7 @@ class ScalarCurvature(Deferred):
         )
 
     def _latex(self, printer: Any) -> str:
-        return "R"
+        return r"\mathcal{R}"
 
 
 def scalar_curvature(metric: Any, coordinates: Sequence[Symbol]) -> Expr:

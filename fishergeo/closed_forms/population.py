@@ -83,7 +83,7 @@ class Population:
 
     @cached_property
     def names(self) -> list[Rule]:
-        """a by its mean ā, its deviation τ and ξ; σ of the summed inputs is τ."""
+        """a by its mean ā, its deviation τ and ǎ; σ of the summed inputs is τ."""
         found = []
         for rule in self.run.definitions:
             label = str(getattr(rule.left, "base", rule.left))
@@ -130,11 +130,11 @@ class Population:
         ]
 
     def named(self, expr: Expr) -> Expr:
-        """An expression of one case in terms of x, ξ and moments of the population."""
+        """An expression of one case in terms of x, ǎ and moments of the population."""
         return rewrite(expr, [*self.names, *of.of_moments(self.x)])
 
     def average(self, inside: Expr, independent: bool) -> Expr:
-        """The mean over cases of products of x, ξ and η''; ``independent`` where they are all of unit i."""
+        """The mean over cases of products of x, ǎ and η''; ``independent`` where they are all of unit i."""
         if independent:
             inside = rewrite(inside, [of.split(self.x)])
         rules = of.of_gaussian() if independent else of.of_moments(self.x)
@@ -143,7 +143,7 @@ class Population:
 
     @property
     def predictor(self) -> tuple[Expr, Expr]:
-        """ν_i and t_i in z_i = ν_i + t_iξ_i."""
+        """ν_i and t_i in z_i = ν_i + t_iǎ_i."""
         gain = GAIN.expr if self.normalizer.has_gain else sympy.Integer(1)
         z = rewrite(gain * self.run.value + BIAS[h], self.names)
         z = normal(rewrite(z.xreplace({h: I}), self.direct))
