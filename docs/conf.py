@@ -1,7 +1,9 @@
 """Sphinx configuration."""
 
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import fishergeo
 
@@ -24,3 +26,12 @@ html_title = f"fishergeo {version}"
 html_show_copyright = False
 html_static_path = ["_static"]
 html_css_files = ["formulas.css"]
+
+
+def bars(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    """A bar in a docstring is an absolute value, not the start of a substitution; not in ``code``."""
+    lines[:] = [re.sub(r"(``.*?``)|\|", lambda found: found[1] or r"\|", line) for line in lines]
+
+
+def setup(app: Any) -> None:
+    app.connect("autodoc-process-docstring", bars)
