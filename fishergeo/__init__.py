@@ -43,6 +43,7 @@ _MODULES = {
     "dynamics.trajectory": "Trajectory",
     "symbolic.blocks": "fisher_block",
     "closed_forms": "closed_form white_inputs gaussian_inputs any_inputs scalar_curvature",
+    "information.rows": "rows",
     "information.matrices": "fisher per_unit_fisher kfac empirical_fisher monte_carlo_fisher",
     "information.observed": "observed_fisher",
     "information.dispersion": "pearson_dispersion",

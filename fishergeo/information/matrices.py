@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,19 +25,26 @@ from .exact import Sums, spread
 from .operator import Metric
 from .parts import parts
 from .pieces import Factors
+from .rows import is_source
 from .product import product, rows_for
 
 _ROOT_LIMIT = 1 << 29  # numbers in the largest root R that is formed (4 GiB)
 
 
-def fisher(model: GLM, p: Params, X: ArrayLike, *, dtype: type = np.float64) -> Metric:
+def fisher(model: GLM, p: Params, X: Any, *, dtype: type = np.float64, **how: Any) -> Metric:
     """The expected Fisher matrix F (P, P), exact: a linear operator, mean over the cases, statistics differentiated.
 
     With ``dtype=np.float32`` the products with the inputs are of single precision, summed up in double: errors of about
-    1e-6 for half the time and memory traffic.  Raises `InputError` for other types and what `GLM.linearize` refuses.
+    1e-6 for half the time and memory traffic.  X is an array, or a source of blocks of rows of any size: what `rows`
+    takes, where it is not in memory or sparse; ``how`` it is gone through are the fields of `Run`.  Raises `InputError`
+    for other types and what `GLM.linearize` refuses.
     """
     if dtype not in (np.float32, np.float64):
         raise InputError(f"fisher got dtype={dtype!r}: products are of np.float64, or faster of np.float32")
+    if how or is_source(X):
+        from .stream import streamed
+
+        return streamed(model, p, X, dtype, **how)
     at = linearized(model, p, X)
     found = parts(at)
     if found is None:
@@ -223,12 +231,17 @@ def kfac(model: GLM, p: Params, X: ArrayLike) -> Metric:
 
 def linearized(model: GLM, p: Params, X: ArrayLike) -> Linearization:
     """The model at p on X; raises `InputError` for what is no model."""
-    if not isinstance(model, GLM):
-        raise InputError(f"a Fisher matrix needs a model, not {model!r:.60}: give fg.GLM(family, normalizer)")
+    check_model(model)
     return model.linearize(p, X)
 
 
-def what(model: GLM, at: Linearization) -> str:
+def check_model(model: GLM) -> None:
+    """Refuse what is no model."""
+    if not isinstance(model, GLM):
+        raise InputError(f"a Fisher matrix needs a model, not {model!r:.60}: give fg.GLM(family, normalizer)")
+
+
+def what(model: GLM, at: Linearization | Metric) -> str:
     """Which model a matrix is of, what it is averaged over, and what becomes of the statistics."""
     stages = [stage for _, stage in model.normalizer.stages]
     batch = "no normalization"

@@ -6,7 +6,7 @@ threads, processes, machines and runs that were interrupted.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from ..standardize import Standardize
 from .checkpoint import Checkpoint, fingerprint
 from .execution import Run
 from .fold import Fold, Stream, add, append, count
-from .matrices import what
+from .matrices import check_model, what
 from .moments import Moments, stage_on, unit_stages
 from .operator import Metric
 from .plan import Affine, Apart, Inputs, Plan, over_columns, within_cases
@@ -85,6 +85,9 @@ class StreamedFisher(Metric):
 
 def streamed(model: GLM, p: Params, X: Any, dtype: type = np.float64, **how: Any) -> StreamedFisher:
     """The Fisher matrix of a source of rows; ``how`` are the fields of `Run`."""
+    if unknown := set(how) - {field.name for field in fields(Run)}:
+        raise TypeError(f"fisher() got an unexpected keyword argument {unknown.pop()!r}")
+    check_model(model)
     run, rows = Run(**how), rows_of(X)
     p, _ = model._checked(p, np.zeros((1, *rows.row)))
     if run.checkpoint is None:
