@@ -199,6 +199,28 @@ def test_a_sampler_that_ignores_the_mixing_is_found():
     assert not fg.check(replace(fg.negative_binomial(2), draw=fg.poisson.draw))
 
 
+@pytest.mark.parametrize("size", [21, 128, 5000, 10**6])
+def test_density_of_many_trials(size):
+    """log Γ of large numbers, whose factorial no float holds."""
+    theta, y = np.array([[-0.4]]), np.array([[float(size // 3)]])
+    with mpmath.workdps(40):
+        t, k, m = map(mpmath.mpf, (-0.4, size // 3, size))
+        binomial = mpmath.log(mpmath.binomial(m, k)) + k * t - m * mpmath.log1p(mpmath.exp(t))
+        r = m + mpmath.mpf("0.5")
+        shapes = mpmath.loggamma(k + r) - mpmath.loggamma(r) - mpmath.loggamma(k + 1)
+        negative = shapes + k * t + r * mpmath.log(1 - mpmath.exp(t))
+    for family, exact in ((fg.binomial(size), binomial), (fg.negative_binomial(size + 0.5), negative)):
+        assert abs(family.log_density(y, theta, 1.0)[0] - float(exact)) < 1e-15 * size * np.log(size) + 1e-12
+    three = np.array([[size // 3, size // 3, size - 2 * (size // 3)]], float)
+    p = np.array([0.2, 0.3, 0.5])
+    found = fg.multinomial(size).log_density(three, np.log(p)[None], 1.0)[0]
+    with mpmath.workdps(40):
+        exact = mpmath.loggamma(size + 1) + sum(
+            k * mpmath.log(mpmath.mpf(q)) - mpmath.loggamma(k + 1) for k, q in zip(three[0].tolist(), p.tolist())
+        )
+    assert abs(found - float(exact)) < 1e-15 * size * np.log(size) + 1e-12
+
+
 def test_the_same_parameters_give_the_same_family():
     assert fg.binomial(5) is fg.binomial(5.0)
     assert fg.binomial([2, 3]) is fg.binomial(np.array([2, 3]))
