@@ -167,15 +167,25 @@ def within_errors(samples: Any, expected: Any, errors: float = 5.0) -> None:
 
 
 def fisher_is_the_oracle(metric: Any, F: Any, tolerance: float = EXACT) -> None:
-    """to_dense, diagonal, trace, block, products and their adjoints are those of the matrix F."""
-    close(metric.to_dense(), F, tolerance)
+    """diagonal, trace, norm, products and their adjoints, to_dense and block are those of the matrix F.
+
+    All but the last two come before there is a dense matrix, from which they would be taken.
+    """
     close(metric.diagonal(), np.diag(F), tolerance)
     close(metric.trace(), np.trace(F), tolerance)
+    _products_are_the_oracle(metric, F, tolerance)
+    close(metric.norm(), np.linalg.norm(F), tolerance)
+    close(metric.to_dense(), F, tolerance)
+    close(metric.diagonal(), np.diag(F), tolerance)
+    _products_are_the_oracle(metric, F, tolerance)
     size = metric.block_size
     for i in range(metric.params.units):
         for j in range(metric.params.units):
             block = F[i * size : (i + 1) * size, j * size : (j + 1) * size]
             assert np.abs(metric.block(i, j) - block).max() <= tolerance * np.abs(F).max()
+
+
+def _products_are_the_oracle(metric: Any, F: Any, tolerance: float) -> None:
     v = np.linspace(-1, 2, len(F))
     V = np.stack([v, v**2, np.cos(v)], axis=1)
     for product, expected in (

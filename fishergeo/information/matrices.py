@@ -21,14 +21,11 @@ from ..links import canonical
 from ..model import GLM, Linearization, Params
 from ..normalizers import Frozen
 from . import joint
-from .exact import Sums, spread
+from .factored import ByJacobian, Factored, check_root
 from .operator import Metric
 from .parts import parts
 from .pieces import Factors
 from .rows import is_source
-from .product import product, rows_for
-
-_ROOT_LIMIT = 1 << 29  # numbers in the largest root R that is formed (4 GiB)
 
 
 def fisher(model: GLM, p: Params, X: Any, *, dtype: type = np.float64, **how: Any) -> Metric:
@@ -48,82 +45,39 @@ def fisher(model: GLM, p: Params, X: Any, *, dtype: type = np.float64, **how: An
     at = linearized(model, p, X)
     found = parts(at)
     if found is None:
-        return JointFisher(at) if joint.joins(at) else by_jacobian(at)
-    return ExactFisher(at, tuple(replace(part, dtype=dtype) for part in found), by_jacobian(at))
+        return by_jacobian(at, JointFisher if joint.joins(at) else ByJacobian)
+    return ExactFisher(at, tuple(replace(part, dtype=dtype) for part in found))
 
 
-class ExactFisher(Metric):
+class ExactFisher(Factored):
     """The exact Fisher matrix from the factors of its Jacobian; ``reference`` is the same from jvp and vjp alone."""
 
-    def __init__(self, at: Linearization, parts: tuple[Factors, ...], reference: Metric) -> None:
-        text, scale = f"exact (expected), {what(at.model, at)}", at.cases * at.model.dispersion
-        self.parts, self.scale, self.reference = parts, scale, reference
-
-        def rows(V: Floats) -> Floats:
-            count = rows_for(parts[0].chart, len(V))
-            each = (product(f.chart, f.groups(count), V) for f in parts)
-            return sum(each, np.zeros_like(V)) / scale
-
-        super().__init__(at.params, rows, reference._root, text, at.params.inputs + at.params.units, at.cases)
-
-    @cached_property
-    def _built(self) -> tuple[Floats | None, Floats | None]:
-        """The blocks (H, D+2, D+2) on the diagonal where all others are 0, or else the dense matrix."""
-        built: list[Floats] = []
-        for f in self.parts:
-            d = f.hessian.d
-            sums = Sums(f.chart, next(f.pieces(1)), constant=bool((d == d[0, 0]).all()))
-            for piece in f.pieces(sums.rows):
-                sums.add(piece)
-            matrix = sums.diagonal_blocks() if sums.diagonal else sums.dense()
-            built = [built[0] + matrix] if built else [matrix]
-        (total,) = built
-        total /= self.scale
-        total.flags.writeable = False
-        return (total, None) if total.ndim == 3 else (None, total)
-
-    @cached_property
-    def _dense(self) -> Floats:
-        blocks, dense = self._built
-        if dense is None:
-            assert blocks is not None
-            dense = spread(blocks)
-            dense.flags.writeable = False
-        return dense
-
-
-class JointFisher(Metric):
-    """The exact Fisher matrix under a stage over positions and units of each case."""
-
-    def __init__(self, at: Linearization) -> None:
-        r = self.reference = by_jacobian(at)
-        super().__init__(at.params, r._product, r._root, r.what, r._width, at.cases)
+    def __init__(self, at: Linearization, parts: tuple[Factors, ...]) -> None:
+        super().__init__(at, parts, at.cases * at.model.dispersion, f"exact (expected), {what(at.model, at)}")
         self._at = at
 
     @cached_property
+    def reference(self) -> Metric:
+        return by_jacobian(self._at)
+
+
+class JointFisher(ByJacobian):
+    """The exact Fisher matrix under a stage over positions and units of each case."""
+
+    @cached_property
+    def reference(self) -> Metric:
+        return by_jacobian(self.at)
+
+    @cached_property
     def _dense(self) -> Floats:
-        dense = joint.dense(self._at)
+        dense = joint.dense(self.at)
         dense.flags.writeable = False
         return dense
 
 
-def by_jacobian(at: Linearization) -> Metric:
+def by_jacobian(at: Linearization, kind: type[ByJacobian] = ByJacobian) -> ByJacobian:
     """F by jvp and vjp alone, for any normalizer: column by column where it is to be dense."""
-    model = at.model
-    scale = at.cases * model.dispersion
-
-    def product(V: Floats) -> Floats:
-        dZ = at.jvp(model.unravel(V, at.params.units))
-        return at.vjp(at.hessian.apply(dZ)).ravel() / scale
-
-    def root() -> Floats:
-        _check_root(at.params.size, at)
-        R = at.columns()
-        for row in R:  # one at a time, in place: R is the largest array there is
-            row[...] = at.hessian.root(row) / np.sqrt(scale)
-        return R.reshape(at.params.size, -1)
-
-    return Metric(at.params, product, root, f"exact (expected), {what(model, at)}", at.Z.size, at.cases)
+    return kind(at, at.cases * at.model.dispersion, f"exact (expected), {what(at.model, at)}")
 
 
 def own_unit_jacobian(at: Linearization) -> Floats:
@@ -158,7 +112,7 @@ class PerUnitFisher(Metric):
             return np.einsum("knh,hsn->khs", weighted, own, optimize=True).reshape(V.shape) / scale
 
         def root() -> Floats:
-            _check_root(H * size, at)
+            check_root(H * size, at)
             columns = np.zeros((H, size, N, H))
             columns[np.arange(H), :, :, np.arange(H)] = own
             columns = columns.reshape(-1, *at.Z.shape)
@@ -251,11 +205,3 @@ def what(model: GLM, at: Linearization | Metric) -> str:
     return (
         f"{model.family.name}{link}, {model.normalizer.name}, mean over {at.cases} cases, φ={model.dispersion:g}, {batch}"
     )
-
-
-def _check_root(size: int, at: Linearization) -> None:
-    if size * at.Z.size > _ROOT_LIMIT:
-        raise InputError(
-            f"rank, null space and undamped solves factor a matrix of {size} x {at.Z.size} numbers, "
-            f"{size * at.Z.size * 8 / 2**30:.1f} GiB: use fewer cases (a few times P are enough) or damping > 0"
-        )

@@ -25,6 +25,7 @@ from .gram import Grams
 from .matrices import ExactFisher, by_jacobian, linearized, what
 from .operator import Metric, count_above
 from .pieces import factors
+from .triangular import Diagonalized, Quotient
 
 _CHUNK = 1 << 19  # numbers in the largest temporary array: 4 MiB, what a cache holds
 
@@ -36,6 +37,8 @@ class ObservedInformation(Metric):
     0.  `solve` with damping needs F + damping·I nonsingular, not positive.
     """
 
+    definite = False
+
     @cached_property
     def _eigen(self) -> tuple[Floats, Floats]:
         """Eigenvectors (P, P) and eigenvalues (P,), decreasing in size."""
@@ -43,17 +46,26 @@ class ObservedInformation(Metric):
         order = np.argsort(-np.abs(values), kind="stable")
         return vectors[:, order], values[order]
 
+    @cached_property
+    def _eigenvalues(self) -> Floats:
+        return -np.sort(-self._eigen[1])
+
+    def _cut(self, tol: float | None) -> list[Quotient] | list[Diagonalized]:
+        vectors, values = self._eigen
+        rank = count_above(np.abs(values), tol, "eigenvalue")
+        return [Diagonalized(vectors[:, :rank], values[:rank], vectors[:, rank:])]
+
     def rank(self, tol: float | None = None) -> int:
         """The number of eigenvalues above ``tol`` times the largest, in size (default: P eps)."""
-        return count_above(np.abs(self._eigen[1]), tol, "eigenvalue")
+        return super().rank(tol)
 
     def null_space(self, tol: float | None = None) -> Floats:
         """An orthonormal basis (P, nullity) of the directions along which the log-likelihood is flat to second order."""
-        return self._eigen[0][:, self.rank(tol) :].copy()
+        return super().null_space(tol)
 
     def negative(self) -> int:
         """The number of negative eigenvalues: 0 at a maximum of the likelihood."""
-        return int((self._range()[1] < 0).sum())
+        return int((self._eigen[1][: self.rank()] < 0).sum())
 
     def singular_values(self) -> Floats:
         """Not defined: raises `InputError`, since an indefinite matrix has no real root."""
@@ -61,24 +73,22 @@ class ObservedInformation(Metric):
 
     def cov(self) -> Floats:
         """(cases·F)⁻¹, the pseudo-inverse where F is singular: a covariance at a maximum of the likelihood only."""
+        return super().cov()
+
+    def _covariances(self) -> list[Floats]:
         size = np.sqrt(np.abs(self._dense.diagonal()))
         if (size > 0).all():
             values, vectors = np.linalg.eigh(self._dense / np.outer(size, size))
             if np.abs(values).min() > len(size) * np.finfo(float).eps * np.abs(values).max():
                 scaled = vectors / size[:, None]
-                return (scaled / values) @ scaled.T / self.cases
-        return self._pseudo_inverse() / self.cases
+                return [(scaled / values) @ scaled.T / self.cases]
+        return [self._cut(None)[0].solve(np.eye(self.shape[0])) / self.cases]
 
-    def _range(self) -> tuple[Floats, Floats]:
-        vectors, values = self._eigen
-        rank = self.rank()
-        return vectors[:, :rank], values[:rank]
-
-    def _solve_dense(self, damped: Floats, v: Floats) -> Floats:
-        values, vectors = np.linalg.eigh(damped)
+    def _inverse(self, block: Floats, damping: float) -> Callable[[Floats], Floats]:
+        values, vectors = np.linalg.eigh(block + damping * np.eye(len(block)))
         if np.abs(values).min() <= len(values) * np.finfo(float).eps * np.abs(values).max():
             raise np.linalg.LinAlgError
-        return vectors @ ((vectors.T @ v) / values.reshape(-1, *(1,) * (v.ndim - 1)))
+        return Diagonalized(vectors, values, vectors[:, :0]).solve
 
 
 class ExactlyObserved(ObservedInformation):
@@ -114,8 +124,8 @@ def observed_fisher(model: GLM, p: Params, X: ArrayLike, Y: ArrayLike) -> Observ
     """
     at = linearized(model, p, X)
     weighted = replace(at, given=at.observed_hessian(Y))
-    factored, reference = factors(weighted), by_jacobian(weighted)
-    first = reference if factored is None else ExactFisher(weighted, (factored,), reference)
+    factored = factors(weighted)
+    first = by_jacobian(weighted) if factored is None else ExactFisher(weighted, (factored,))
     curvature = Curvature(at, at.residual(Y)) if model.has_gain else None  # else z is linear in the parameters
     text = f"observed (minus the Hessian of the log-likelihood), {what(model, at)}"
     return ExactlyObserved(at, first, curvature, text)

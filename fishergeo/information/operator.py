@@ -4,26 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse.linalg import LinearOperator, cg, eigsh
+from scipy.linalg import block_diag, cho_factor, cho_solve
+from scipy.sparse.linalg import LinearOperator
 
 from ..errors import InputError, is_finite
 from ..families import Floats
 from ..families.core import real_array
 from ..model import Params
+from .solve import iterate
+from .spectrum import SpectralDensity, check_leading, leading, leading_of_blocks, spectral_density
+from .triangular import Diagonalized, LogDeterminant, Quotient, inverse_root, quotients, singular_values
 
 _CHUNK = 1 << 19  # numbers in the largest temporary array of a dense build: 4 MiB, what a cache holds
+_DENSE = 1 << 25  # numbers of the largest matrix that a method forms for itself: 256 MiB
 
 
 def count_above(sizes: Floats, tol: float | None, what: str) -> int:
     """How many of the decreasing ``sizes`` exceed ``tol`` times the largest (default: P eps)."""
+    return int((sizes > relative(tol, len(sizes), what) * sizes[0]).sum()) if sizes[0] > 0 else 0
+
+
+def relative(tol: float | None, size: int, what: str) -> float:
+    """The threshold ``tol``, P eps where it is left out."""
     if tol is not None and not (is_finite(tol) and tol >= 0):
         raise InputError(f"rank got tol={tol!r}: give a number >= 0, relative to the largest {what}")
-    relative = len(sizes) * np.finfo(float).eps if tol is None else tol
-    return int((sizes > relative * sizes[0]).sum()) if sizes[0] > 0 else 0
+    return size * float(np.finfo(float).eps) if tol is None else tol
 
 
 class Metric(LinearOperator):
@@ -31,8 +40,11 @@ class Metric(LinearOperator):
 
     ``product`` maps a batch of rows (k, P) to the rows F v; ``root`` returns a matrix R (P, m) with F = RRᵀ, from which
     rank and null space are found without squaring the condition number.  F is a mean over ``cases``, so that cases·F is
-    the information of the data.
+    the information of the data.  A matrix of which blocks off the diagonal are known to be 0 is given by the others,
+    ``_blocks`` and ``_roots``, and everything but `to_dense` and `cov` works block by block.
     """
+
+    definite: ClassVar[bool] = True  # whether no eigenvalue is negative
 
     def __init__(
         self,
@@ -74,12 +86,26 @@ class Metric(LinearOperator):
         """The number of parameters of one unit: D + 2, or D + 1 without a gain."""
         return self.shape[0] // self.params.units
 
+    # --- the matrix ------------------------------------------------------------------------------------------------
+
+    _count = 1  # K, how many blocks on the diagonal hold all that is not 0
+
+    @cached_property
+    def _blocks(self) -> Floats:
+        """The blocks (K, P/K, P/K) on the diagonal; all others are 0."""
+        return self._dense[None]
+
     @cached_property
     def _dense(self) -> Floats:
         dense = self._rows(np.eye(self.shape[0]))
         dense = (dense + dense.T) / 2
         dense.flags.writeable = False
         return dense
+
+    @property
+    def _known(self) -> bool:
+        """Whether the blocks are there, or are small enough to be formed."""
+        return not {"_blocks", "_dense"}.isdisjoint(self.__dict__) or self.shape[0] ** 2 // self._count <= _DENSE
 
     def to_dense(self) -> Floats:
         """The matrix (P, P), exactly symmetric."""
@@ -91,52 +117,167 @@ class Metric(LinearOperator):
         for unit in (i, j):
             if not isinstance(unit, int | np.integer) or not 0 <= unit < units:
                 raise InputError(f"block got unit {unit!r}: the model has units 0 to {units - 1}")
-        return self._dense[i * size : (i + 1) * size, j * size : (j + 1) * size].copy()
+        rows, columns = (slice(k * size, (k + 1) * size) for k in (i, j))
+        if self._count > 1:
+            own = self._count // units
+            return block_diag(*self._blocks[i * own : (i + 1) * own]) if i == j else np.zeros((size, size))
+        if self._known:
+            return self._blocks[0, rows, columns].copy()
+        return self._columns(columns)[rows]
+
+    def _columns(self, columns: slice) -> Floats:
+        """Some columns (P, k) of F, by products."""
+        count = columns.stop - columns.start
+        return self._rows(np.eye(count, self.shape[0], columns.start)).T
 
     def diagonal(self) -> Floats:
         """The diagonal (P,)."""
-        return self._dense.diagonal().copy()
+        return np.diagonal(self._blocks, axis1=1, axis2=2).ravel()
 
     def trace(self) -> float:
         """Σ F_kk."""
-        return float(self._dense.trace())
+        return float(self.diagonal().sum())
+
+    def norm(self) -> float:
+        """The Frobenius norm ‖F‖ = √ΣF_kl²."""
+        if self._known:
+            return float(np.linalg.norm(self._blocks))
+        return float(np.linalg.norm([np.linalg.norm(self._columns(some)) for some in self._spans()]))
+
+    def _spans(self) -> list[slice]:
+        """The columns, as many at a time as memory allows."""
+        size = self.shape[0]
+        step = max(1, _CHUNK * 8 // size)
+        return [slice(start, min(start + step, size)) for start in range(0, size, step)]
+
+    # --- the spectrum ----------------------------------------------------------------------------------------------
 
     @cached_property
-    def _svd(self) -> tuple[Floats, Floats]:
-        """Left singular vectors (P, P) and singular values (P,) of the root."""
-        U, s, _ = np.linalg.svd(self._small_root, full_matrices=True)
-        return U, np.concatenate([s, np.zeros(len(U) - len(s))])
+    def _roots(self) -> Floats:
+        """Roots (K, P/K, m) of the blocks."""
+        return self._root()[None]
 
     @cached_property
-    def _small_root(self) -> Floats:
-        """A root with at most P columns."""
-        R = self._root()
-        return R if R.shape[1] <= R.shape[0] else np.asarray(np.linalg.qr(R.T, mode="r")).T
+    def _quotients(self) -> list[Quotient] | list[Diagonalized]:
+        return quotients(self._roots, relative(None, self.shape[0], ""))
 
-    def _range(self) -> tuple[Floats, Floats]:
-        """Eigenvectors (P, rank) and eigenvalues (rank,) that are not 0."""
-        U, s = self._svd
-        rank = self.rank()
-        return U[:, :rank], s[:rank] ** 2
+    @cached_property
+    def _eigenvalues(self) -> Floats:
+        """All eigenvalues, decreasing."""
+        return self.singular_values() ** 2
+
+    @cached_property
+    def _singular_values(self) -> Floats:
+        return -np.sort(-np.concatenate([singular_values(root) for root in self._roots]))
 
     def singular_values(self) -> Floats:
         """Square roots of the eigenvalues of F, decreasing, found from a root of F: accurate to eps·√λ_max."""
-        return self._svd[1].copy()
+        return self._singular_values.copy()
 
     def rank(self, tol: float | None = None) -> int:
         """The number of singular values of the root above ``tol`` times the largest (default: P eps)."""
-        return count_above(self._svd[1], tol, "singular value")
+        return sum(part.rank for part in self._cut(tol))
 
     def null_space(self, tol: float | None = None) -> Floats:
         """An orthonormal basis (P, nullity) of the directions that change no distribution p(y|x) on the data."""
-        return self._svd[0][:, self.rank(tol) :].copy()
+        return block_diag(*(part.null for part in self._cut(tol)))
+
+    def _cut(self, tol: float | None) -> list[Quotient] | list[Diagonalized]:
+        return self._quotients if tol is None else quotients(self._roots, relative(tol, self.shape[0], "singular value"))
 
     def condition(self) -> float:
         """λ_max over the smallest eigenvalue that is not zero; raises `ArithmeticError` where all of them are."""
-        sizes = np.abs(self._range()[1])
+        sizes = -np.sort(-np.abs(self._eigenvalues))[: self.rank()]
         if not len(sizes):
             raise ArithmeticError("F is 0: no direction changes p(y|x), so there is no condition number; vary the inputs")
         return float(sizes[0] / sizes[-1])
+
+    def logdet(self, damping: float = 0.0) -> LogDeterminant:
+        """log det(F + damping·I); with ``damping=0`` that of F on the quotient by its null space, whose rank it states.
+
+        That is the logarithm of the product of all eigenvalues but those that count as 0, the pseudo-determinant.
+        """
+        self._check_damping("logdet", damping)
+        if damping == 0:
+            return LogDeterminant(sum(part.logdet() for part in self._cut(None)), self.rank())
+        values = self._eigenvalues + damping
+        if not values[-1] > 0:
+            raise ArithmeticError(f"logdet: F + {damping:g} I has an eigenvalue {values[-1]:.3g}; use a larger damping")
+        return LogDeterminant(float(np.log(values).sum()), len(values))
+
+    def eigsh(self, k: int = 6) -> tuple[Floats, Floats]:
+        """The ``k`` largest eigenvalues, decreasing, and their eigenvectors (P, k).
+
+        Raises `ArithmeticError` where the Lanczos iteration, used for large matrices, does not converge.
+        """
+        check_leading(k, self.shape[0])
+        if self._known and (self._count > 1 or self.shape[0] <= 256 or k > self.shape[0] // 8):
+            return leading_of_blocks(self._blocks, k)
+        return leading(self, k)
+
+    def spectral_density(
+        self, rng: np.random.Generator | int | None = None, probes: int = 10, steps: int = 60
+    ) -> SpectralDensity:
+        """The density of all eigenvalues, by products with random vectors alone: Lanczos quadrature."""
+        return spectral_density(self, rng, probes, steps)
+
+    # --- solves ----------------------------------------------------------------------------------------------------
+
+    def solve(
+        self,
+        v: ArrayLike,
+        damping: float = 0.0,
+        *,
+        preconditioner: LinearOperator | None = None,
+        rtol: float = 1e-10,
+        maxiter: int | None = None,
+    ) -> Floats:
+        """(F + damping·I)⁻¹ v; with ``damping=0`` the pseudo-inverse F⁺v (the natural gradient).
+
+        ``v`` is (P,) or (P, k).  Without damping, by the triangular factor on the quotient by the null space; with it, by
+        Cholesky factors block by block, and for matrices too large for that by conjugate gradients to a relative residual
+        ``rtol`` in at most ``maxiter`` (10 P) iterations, with an approximate inverse of F + damping·I as
+        ``preconditioner`` (default: `preconditioner`).  Raises `InputError` for a negative damping and a wrong shape,
+        `ArithmeticError` where no solution of that accuracy is found.
+        """
+        v = real_array(v, "solve got an array").astype(float, copy=False)
+        if v.ndim not in (1, 2) or v.shape[0] != self.shape[0] or not np.isfinite(v).all():
+            raise InputError(
+                f"solve got an array of shape {v.shape}: give finite numbers (P,) or (P, k), P={self.shape[0]}"
+            )
+        self._check_damping("solve", damping)
+        if damping == 0:
+            return self._by_blocks(v, [part.solve for part in self._cut(None)])
+        if preconditioner is None and (self._known or not self.definite):
+            try:
+                return self._by_blocks(v, [self._inverse(block, damping) for block in self._blocks])
+            except np.linalg.LinAlgError:
+                raise ArithmeticError(
+                    f"F + {damping:g} I is singular to rounding: use a larger damping, or 0 for F⁺v"
+                ) from None
+        M = self.preconditioner(damping) if preconditioner is None else preconditioner
+        return iterate(self._rows, v, damping, M, rtol, maxiter)
+
+    def _inverse(self, block: Floats, damping: float) -> Callable[[Floats], Floats]:
+        """v -> (block + damping·I)⁻¹ v; raises `LinAlgError` where that is singular."""
+        factor = cho_factor(block + damping * np.eye(len(block)), overwrite_a=True, check_finite=False)
+        return lambda v: cho_solve(factor, v, check_finite=False)
+
+    @staticmethod
+    def _by_blocks(v: Floats, maps: list[Callable[[Floats], Floats]]) -> Floats:
+        parts = v.reshape(len(maps), -1, *v.shape[1:])
+        return np.concatenate([apply(part) for apply, part in zip(maps, parts, strict=True)])
+
+    def preconditioner(self, damping: float) -> LinearOperator | None:
+        """An approximate inverse of F + damping·I for `solve`; None where none is known."""
+        return None
+
+    @staticmethod
+    def _check_damping(who: str, damping: Any) -> None:
+        if not is_finite(damping) or damping < 0:
+            raise InputError(f"{who} got damping={damping!r}: give a number >= 0")
+
+    # --- inference -------------------------------------------------------------------------------------------------
 
     def cov(self) -> Floats:
         """The covariance (P, P) of the maximum-likelihood estimate, (cases·F)⁻¹; φ is the model's dispersion.
@@ -144,75 +285,27 @@ class Metric(LinearOperator):
         Where F is singular it is the pseudo-inverse: directions of the null space, which the data say nothing about, are
         held fixed, and have variance 0.  Source: Rao 1973, section 5a; statsmodels' ``cov_params`` is this.
         """
-        R = self._small_root
-        size = np.sqrt((R * R).sum(axis=1))
-        if (size > 0).all():  # parameters in units of their own: their scales alone make no matrix singular
-            U, s, _ = np.linalg.svd(R / size[:, None])
-            if s.size == len(U) and s[-1] > len(U) * np.finfo(float).eps * s[0]:
-                half = U / s / size[:, None]
-                return half @ half.T / self.cases
-        return self._pseudo_inverse() / self.cases
+        return block_diag(*self._covariances())
 
-    def _pseudo_inverse(self) -> Floats:
-        U, values = self._range()
-        return (U / values) @ U.T
+    def _covariances(self) -> list[Floats]:
+        """The blocks of `cov`."""
+        out = []
+        for k, root in enumerate(self._roots):
+            half = inverse_root(root)
+            if half is None:
+                half = self._quotients[k].half()
+            out.append(half @ half.T / self.cases)
+        return out
 
     def stderr(self) -> Floats:
         """Standard errors (P,) of the estimate, the roots of the diagonal of `cov`."""
-        variance = np.diag(self.cov())
+        variance = np.concatenate([np.diag(block) for block in self._covariances()])
         if (variance < 0).any():
             raise ArithmeticError(
                 f"parameter {int(np.argmin(variance))} has a negative variance: the log-likelihood has no maximum here; "
                 "train to the maximum first, or use fg.fisher"
             )
         return np.sqrt(variance)
-
-    def eigsh(self, k: int = 6) -> tuple[Floats, Floats]:
-        """The ``k`` largest eigenvalues, decreasing, and their eigenvectors (P, k)."""
-        size = self.shape[0]
-        if not isinstance(k, int | np.integer) or not 1 <= k <= size:
-            raise InputError(f"eigsh got k={k!r}: give 1 <= k <= P = {size}, a whole number")
-        if size <= 256 or k > size // 4 or "_dense" in self.__dict__:
-            values, vectors = np.linalg.eigh(self._dense)
-        else:
-            values, vectors = eigsh(self, k=k, which="LA", v0=np.ones(size) + np.arange(size) / size)
-        order = np.argsort(values)[::-1][:k]
-        return values[order], vectors[:, order]
-
-    def solve(self, v: ArrayLike, damping: float = 0.0) -> Floats:
-        """(F + damping·I)⁻¹ v by conjugate gradients; with ``damping=0`` the pseudo-inverse F⁺v (the natural gradient).
-
-        ``v`` is (P,) or (P, k).  Raises `InputError` for a negative damping and a wrong shape, `ArithmeticError` when the
-        iteration does not reach a relative residual of 1e-10.
-        """
-        v = real_array(v, "solve got an array").astype(float, copy=False)
-        if v.ndim not in (1, 2) or v.shape[0] != self.shape[0] or not np.isfinite(v).all():
-            raise InputError(
-                f"solve got an array of shape {v.shape}: give finite numbers (P,) or (P, k), P={self.shape[0]}"
-            )
-        if not isinstance(damping, int | float | np.number) or not (np.isfinite(damping) and damping >= 0):
-            raise InputError(f"solve got damping={damping!r}: give a number >= 0")
-        if damping == 0:
-            U, values = self._range()
-            return U @ ((U.T @ v) / values.reshape(-1, *(1,) * (v.ndim - 1)))
-        if "_dense" in self.__dict__ or self.shape[0] <= 1024:
-            try:
-                return self._solve_dense(self._dense + damping * np.eye(self.shape[0]), v)
-            except np.linalg.LinAlgError:
-                raise ArithmeticError(
-                    f"F + {damping:g} I is singular to rounding: use a larger damping, or 0 for F⁺v"
-                ) from None
-        damped = LinearOperator(self.shape, matvec=lambda u: self @ u + damping * u.ravel(), dtype=self.dtype)
-        columns = v.reshape(self.shape[0], -1).T
-        out = [cg(damped, column, rtol=1e-10, maxiter=10 * self.shape[0]) for column in columns]
-        if any(info for _, info in out):
-            raise ArithmeticError(f"conjugate gradients did not converge with damping={damping}: use a larger damping")
-        return np.stack([x for x, _ in out], axis=-1).reshape(v.shape)
-
-    def _solve_dense(self, damped: Floats, v: Floats) -> Floats:
-        from scipy.linalg import cho_factor, cho_solve
-
-        return cho_solve(cho_factor(damped), v)
 
     def unit(self, k: int) -> Any:
         """Which parameter index ``k`` is: (unit, "weight" | "bias" | "gain", input index or None)."""

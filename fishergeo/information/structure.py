@@ -106,6 +106,11 @@ class Chart:
         """m, the length of φ: D or D + 1."""
         return self.inputs + self.constant
 
+    @property
+    def ends(self) -> int:
+        """How many parameters of a unit, of b and g, come after the stages on cases, not by way of coefficients."""
+        return self.cases * (1 + (self.params.gain is not None))
+
     def push(self, W: Floats) -> Floats:
         """T: the coefficients (..., H, m) for a change (..., H, D) of the weights."""
         for stage in self.weight:

@@ -1,0 +1,133 @@
+"""Fisher matrices from the factors of a Jacobian, and from jvp and vjp alone where there are none."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import block_diag
+
+from ..errors import InputError
+from ..families import Floats
+from ..model import Linearization
+from . import roots
+from .exact import Sums
+from .operator import Metric
+from .parts import slices
+from .pieces import Factors
+from .product import product, rows_for
+from .triangular import Triangle
+
+_ROOT_LIMIT = 1 << 29  # numbers in the largest root R that is formed (4 GiB)
+
+
+class Factored(Metric):
+    """A Fisher matrix J_nᵀ η''_n J_n/(Nφ) from the factors of J, N φ = ``scale``; η'' is what the factors say."""
+
+    def __init__(self, at: Linearization, parts: tuple[Factors, ...], scale: float, what: str) -> None:
+        self.parts, self.scale = parts, scale
+        self._count = at.params.units if all(roots.apart(f) for f in parts) else 1
+        text = f"{what}, {self._count} diagonal blocks" if self._count > 1 else what
+        super().__init__(at.params, self._multiply, self._full_root, text, at.params.inputs + at.params.units, at.cases)
+
+    def _multiply(self, V: Floats) -> Floats:
+        p, cases = self.params, sum(len(f.X) for f in self.parts)
+        if "_blocks" in self.__dict__ and self._blocks.size < 2 * cases * p.inputs * p.units:
+            parts = V.reshape(len(V), self._count, -1).transpose(1, 0, 2) @ self._blocks
+            return parts.transpose(1, 0, 2).reshape(V.shape)
+        count = rows_for(self.parts[0].chart, len(V))
+        return sum((product(f.chart, f.groups(count), V) for f in self.parts), np.zeros_like(V)) / self.scale
+
+    @cached_property
+    def _blocks(self) -> Floats:
+        blocks = self._summed()
+        blocks /= self.scale
+        blocks.flags.writeable = False
+        return blocks
+
+    def _summed(self) -> Floats:
+        """The blocks (K, P/K, P/K) of N φ F."""
+        total: Floats | None = None
+        for f in self.parts:
+            d = f.hessian.d
+            sums = Sums(f.chart, next(f.pieces(1)), constant=bool((d == d[0, 0]).all()))
+            for piece in f.pieces(sums.rows):
+                sums.add(piece)
+            matrix = sums.diagonal_blocks() if sums.diagonal else sums.dense()[None]
+            total = matrix if total is None else np.add(total, matrix, out=total)
+        assert total is not None
+        return total
+
+    @cached_property
+    def _dense(self) -> Floats:
+        if self._count == 1:
+            return self._blocks[0]
+        dense: Floats = block_diag(*self._blocks)
+        dense.flags.writeable = False
+        return dense
+
+    @cached_property
+    def _roots(self) -> Floats:
+        found = roots.block_roots(self.parts) if self._count > 1 else roots.root(self.parts)[None]
+        return found / np.sqrt(self.scale)
+
+    def _full_root(self) -> Floats:
+        return block_diag(*self._roots)
+
+    def diagonal(self) -> Floats:
+        if "_blocks" in self.__dict__:
+            return super().diagonal()
+        return roots.diagonal(self.parts) / self.scale
+
+
+class ByJacobian(Metric):
+    """J_nᵀ η''_n J_n/(Nφ) by jvp and vjp alone, for any normalizer: column by column where it is to be dense."""
+
+    def __init__(self, at: Linearization, scale: float, what: str) -> None:
+        self.at, self.scale = at, scale
+        super().__init__(at.params, self._multiply, self._factor, what, at.Z.size, at.cases)
+
+    def _multiply(self, V: Floats) -> Floats:
+        at = self.at
+        return at.vjp(at.hessian.apply(at.jvp(at.model.unravel(V, at.params.units)))).ravel() / self.scale
+
+    def _factor(self) -> Floats:
+        """The triangular factor, from some cases at a time; where stages bring cases together, all columns at once."""
+        at, size = self.at, self.params.size
+        parts = slices(at, max(1, size * len(at.Z) // at.Z.size))
+        if parts is None:
+            check_root(size, at)
+            return _rows_of(at) / np.sqrt(self.scale)
+        triangle = Triangle(size)
+        for part in parts:
+            triangle.add(_rows_of(part))
+        return triangle.R.T / np.sqrt(self.scale)
+
+    def diagonal(self) -> Floats:
+        if not {"_blocks", "_dense"}.isdisjoint(self.__dict__):
+            return super().diagonal()
+        at, size = self.at, self.params.size
+        out, step = np.empty(size), max(1, (1 << 19) // at.Z.size)
+        for start in range(0, size, step):
+            rows = np.eye(min(step, size - start), size, k=start)
+            half = at.hessian.root(at.jvp(at.model.unravel(rows, at.params.units)))
+            out[start : start + step] = (half * half).reshape(len(rows), -1).sum(axis=1)
+        return out / self.scale
+
+
+def _rows_of(at: Linearization) -> Floats:
+    """√η''J as its transpose (P, N k)."""
+    J = at.columns()
+    first = at.hessian.root(J[0])
+    out = np.empty((len(J), first.size))
+    for row, column in zip(out, J, strict=True):
+        row[...] = at.hessian.root(column).ravel()
+    return out
+
+
+def check_root(size: int, at: Linearization) -> None:
+    if size * at.Z.size > _ROOT_LIMIT:
+        raise InputError(
+            f"rank, null space and undamped solves factor a matrix of {size} x {at.Z.size} numbers, "
+            f"{size * at.Z.size * 8 / 2**30:.1f} GiB: use fewer cases (a few times P are enough) or damping > 0"
+        )
