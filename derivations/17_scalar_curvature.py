@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from symbols import Gamma, kappa, varphi
+from symbols import Gamma, kappa, mu, sigma, varphi
 from sympy import Expr, Float, Integer, Matrix, Rational, Symbol, diag, exp, simplify, sin
 
 from fishergeo import GLM, bernoulli, gamma, gaussian, links, poisson, scalar_curvature
@@ -13,11 +13,11 @@ from fishergeo.symbolic import derivation as by
 from fishergeo.symbolic.certainty import FalseStep
 from fishergeo.symbolic.curvature import PHI
 from fishergeo.symbolic.derivation import Derivation
-from fishergeo.symbolic.latex import latex, matrix
+from fishergeo.symbolic.latex import matrix
 from fishergeo.symbolic.rules import Partial
 
 theta, turn = varphi
-k0, k1, k2 = (Symbol(latex(moment.label)) for moment in kappa)
+k0, k1, k2 = (moment.label for moment in kappa)
 g, b = RADIUS, BIAS
 
 
@@ -39,7 +39,7 @@ def conventions(d: Derivation) -> None:
     curvature(d, [theta, turn], ball, Integer(2))
     d.say("Twice the Gaussian curvature on any surface, it is divided by what the metric is multiplied with:")
     curvature(d, [theta, turn], ball / PHI, 2 * PHI)
-    mean, deviation = Symbol("mu", real=True), Symbol("sigma", positive=True)
+    mean, deviation = mu.label, sigma.label
     normal = Matrix([[1, 0], [0, 2]]) / deviation**2
     text = "The normal distributions of mean {} and deviation {} have the metric {}:"
     d.say(text, mean, deviation, matrix(normal.tolist()))
@@ -98,8 +98,8 @@ def unit(d: Derivation) -> None:
     d.say(
         """For Bernoulli outputs the moments are integrals. At {} and {} the curvature is {} for one input, {} for two and
         {} for three.""",
-        Symbol("b = 0"),
-        Symbol("g = 1"),
+        "b = 0",
+        "g = 1",
         *(Float(white_curvature(GLM(bernoulli)).at(1, 0, inputs), 4) for inputs in (1, 2, 3)),
     )
 

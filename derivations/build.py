@@ -17,6 +17,7 @@ if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))
 
 import front  # noqa: E402
+import symbols  # noqa: E402
 
 from fishergeo.symbolic.derivation import Derivation  # noqa: E402
 from fishergeo.symbolic.document import document, page  # noqa: E402
@@ -50,6 +51,7 @@ def load(path: Path) -> Derivation:
 def derive(path: Path, html: bool = False) -> Chapter:
     """Derive a chapter, and write it as text."""
     chapter = load(path)
+    symbols.check(chapter)
     markup = ""
     if html:
         from fishergeo.report.mathml import mathml

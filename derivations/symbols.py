@@ -5,18 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import sympy
-from sympy import Function, IndexedBase, Symbol
+from sympy import Function, Indexed, IndexedBase, Symbol
+from sympy.core.function import AppliedUndef
 
 import fishergeo as fg
+from fishergeo.closed_forms.curvature import RADIUS
 from fishergeo.symbolic import curvature, expectation
+from fishergeo.symbolic.derivation import Derivation, Step
+from fishergeo.symbolic.groups import GROUP
 from fishergeo.symbolic.latex import latex, symbol_name
-from fishergeo.symbolic.sums import INDEX, SIZE
+from fishergeo.symbolic.sums import INDEX, PERMUTATION, SIZE, is_index
 from fishergeo.symbolic.sums import I as I
 from fishergeo.symbolic.sums import J as J
 
 ETA, MEAN, PHI, Y = curvature.ETA, curvature.MEAN, curvature.PHI, expectation.Y
 
 MEANINGS: dict[str, str] = {}  # by the LaTeX of a symbol
+_KNOWN: set[Any] = set()  # the symbols themselves
 
 
 def letter(tex: str, meaning: str) -> None:
@@ -29,17 +34,48 @@ def letter(tex: str, meaning: str) -> None:
 def number(name: str, meaning: str, **kind: Any) -> Symbol:
     symbol = Symbol(name, **(kind or {"real": True}))
     letter(latex(symbol), meaning)
+    _KNOWN.add(symbol)
     return symbol
 
 
 def array(name: str, meaning: str, **kind: Any) -> IndexedBase:
     letter(symbol_name(name), meaning)
-    return IndexedBase(name, **(kind or {"real": True}))
+    base = IndexedBase(name, **(kind or {"real": True}))
+    _KNOWN.add(base.label)
+    return base
 
 
 def function(name: str, meaning: str) -> Any:
-    letter(sympy.latex(Symbol(name)), meaning)
+    letter(sympy.latex(Function(name)), meaning)
+    _KNOWN.add(Function(name))
     return Function(name)
+
+
+def given(name: Any, meaning: str) -> Any:
+    """A symbol that the package has made: a number, or an array."""
+    label = getattr(name, "label", name)
+    letter(symbol_name(str(label)) if name is not label else latex(label), meaning)
+    _KNOWN.add(label)
+    return name
+
+
+def again(symbol: Symbol) -> Symbol:
+    """A symbol of the package that is written, and meant, like one of the table, with other assumptions."""
+    assert latex(symbol) in MEANINGS
+    _KNOWN.add(symbol)
+    return symbol
+
+
+def check(derivation: Derivation) -> None:
+    """Raise `ValueError` for an equation with a symbol that is not in the table."""
+    for step in derivation.items:
+        if not isinstance(step, Step):
+            continue
+        for side in (step.left, step.right):
+            names = {atom.base.label for atom in side.atoms(Indexed)} | {f.func for f in side.atoms(AppliedUndef)}
+            names |= {atom for atom in side.atoms(Symbol) if not is_index(atom)}
+            if unknown := sorted(map(str, names - _KNOWN - {*SIZE.values(), PERMUTATION, GROUP})):
+                raise ValueError(f"equation {step.label} contains {unknown[0]}, which is not in the table of symbols")
 
 
 def _index(letters: str, meaning: str) -> tuple[Symbol, ...]:
@@ -57,13 +93,15 @@ letter("N, H, D", "the numbers of cases, units and inputs")
 assert (n, h, col) == tuple(INDEX[axis] for axis in (fg.Axis.SAMPLE, fg.Axis.UNIT, fg.Axis.INPUT)) and I != J
 
 # the model
-x = array("x", "the inputs; $X$ is the matrix of them")
-w = array("w", "the weights, before any normalization; $W$ is the matrix of them")
+x = array("x", "the inputs")
+letter("X", "the matrix of the inputs, one row for each case")
+w = array("w", "the weights, before any normalization")
+letter("W", "the matrix of the weights, one row for each unit")
 b = array("b", "the biases")
 g = array("g", "the gains")
 a = array("a", "the summed inputs, before normalization")
 z = array("z", "the natural parameters of the outputs, gain times normalized summed input plus bias")
-y = array("y", "the observations")
+y = given(IndexedBase(Y), "the observations")
 xhat = array("xhat", "the normalized inputs")
 what = array("what", "the normalized weights; for weight norm, the direction of a weight vector")
 ahat = array("ahat", "the normalized summed inputs")
@@ -71,24 +109,21 @@ abar = array("abar", "the means that are subtracted from the summed inputs")
 sigma = array(
     "sigma", "the standard deviation of a cell of numbers, or its norm; $\\sigma(a)$ is that of $a$", positive=True
 )
-letter(r"\mu", "the mean of an output, and $\\mu(a)$ that of a cell of $a$")
-mu = MEAN
+mu = given(MEAN, "the mean of an output, and $\\mu(a)$ that of a cell of $a$")
 epsilon = number("epsilon", "what is added to the variance under the root, or to the standard deviation", positive=True)
 
 # families
 theta = number("theta", "a natural parameter")
-thetas = IndexedBase("theta", real=True)
+thetas = IndexedBase(theta)
 eta = function("eta", r"the cumulant of a family: $\eta'$ is the mean and $\phi\,\eta''$ the variance")
-letter(
-    r"\eta''", "the second derivatives of the cumulant, entry by entry: the covariance of the outputs over the dispersion"
-)
+given(ETA, "the second derivatives of the cumulant, entry by entry: the covariance of the outputs over the dispersion")
 omega = array(
     "omega",
     "the Fisher weight: the curvature of the log density in the natural parameter, over $1/\\phi$",
     positive=True,
 )
 base = function("c", "the part of a log density that does not depend on the natural parameter")
-letter(r"\phi", "the dispersion")
+given(PHI, "the dispersion")
 tilt = number("varsigma", "the slope of a tilt of a density")
 Lambda = function("Lambda", "the logarithm of the moment generating function of an observation")
 KL = function("KL", "the Kullback-Leibler divergence from a member of a family to another")
@@ -111,7 +146,7 @@ chi = array(
 )
 letter(r"\xi", "the factor of a derivative that is a unit's own, where units mix")
 letter("M", "the matrix that mixes the units of a case")
-letter("I_{ij}", "1 where the two indices are equal, else 0")
+letter("I", "1 where the two indices are equal, else 0")
 letter(r"\mathrm{E}", "the mean over the cases, or the expectation of an observation")
 
 # a cell of numbers
@@ -145,7 +180,8 @@ Psi = array("Psi", "the derivative of the natural parameters by the weights")
 Psitilde = array("Psitilde", "the derivative by rescaled weights")
 letter("Q", "a rotation of the inputs")
 letter(r"\beta", "in a proof, by how much what is standardized is shifted")
-letter(r"\Pi", "a permutation of the units; $\\varpi(h)$ is the unit that comes to place $h$")
+letter(r"\Pi", "a permutation of the units")
+letter(r"\varpi", "the unit that a permutation puts in a place: $\\varpi(h)$")
 
 # training
 alpha = number("alpha", "the step size, also called learning rate", positive=True)
@@ -184,6 +220,7 @@ letter("C", "the projector on what layer norm leaves of the units")
 letter("u", "the weights after that projector")
 letter("K", "the projector on the inputs that the units see")
 varphi = [number(f"varphi{place}", text, positive=True) for place, text in ((1, "an angle"), (2, "a second angle"))]
+radius = again(RADIUS)
 Gamma = number("Gamma", "the logarithm of the mean of a Poisson output over white inputs")
 letter(r"\mathcal{R}", "the scalar curvature of a metric")
 

@@ -206,7 +206,8 @@ def matrix(values: Any) -> str:
     """A small exact matrix (a 2-d object array) as a bmatrix; a 3-d array as its matrices, one for each case."""
     if np.ndim(values) == 3:
         return r"\left(" + r",\ ".join(map(matrix, values)) + r"\right)"
-    rows = [" & ".join(sympy.latex(sympy.sympify(value)) for value in row) for row in values]
+    cells = [[sympy.sympify(value) for value in row] for row in values]
+    rows = [" & ".join(latex(cell) if cell.free_symbols else sympy.latex(cell) for cell in row) for row in cells]
     return r"\begin{bmatrix}" + r" \\ ".join(rows) + r"\end{bmatrix}"
 
 
