@@ -30,12 +30,7 @@ def product(chart: Chart, groups: Sequence[Iterable[Piece]], V: Floats) -> Float
     """N φ F v for every row v of V (k, P); each group of pieces is summed up by one thread, the groups in their order."""
     gain, H, D, k = chart.params.gain, chart.params.units, chart.inputs, len(V)
     v = Params.unravel(V, H, gain is not None)
-    y = chart.push(v.weight)
-    if not chart.cases:
-        if gain is not None:
-            assert v.gain is not None
-            y = gain[:, None] * y + v.gain[..., None] * chart.value
-        y[..., -1] += v.bias
+    y = chart.coefficients(v)
     back, ends = (np.zeros((len(groups), k, H, size)) for size in (chart.features, 1 + (gain is not None)))
 
     def add(group: int) -> None:
@@ -46,12 +41,7 @@ def product(chart: Chart, groups: Sequence[Iterable[Piece]], V: Floats) -> Float
 
     cases = sum(len(group) for group in groups if isinstance(group, Sized))
     each([partial(add, group) for group in range(len(groups))], 2.0 * cases * D * H * k)
-    out = chart.side(back.sum(axis=0))
-    if chart.mixes:
-        out[..., :D] = chart.mix(out[..., :D])
-    if chart.cases:
-        out = np.concatenate([out, ends.sum(axis=0)], axis=-1)
-    return out.reshape(V.shape)
+    return chart.adjoint(back.sum(axis=0), ends.sum(axis=0)).reshape(V.shape)
 
 
 def _through(chart: Chart, piece: Piece, dz: Floats, v: Params, ends: Floats) -> Floats:

@@ -59,13 +59,13 @@ def _root(f: Factors) -> Floats:
     if by_unit(f):
         L, R = np.eye(H) if f.hessian.mixing is None else f.hessian.mixing, _triangles(f)
         rows = (L.T[:, None, :, None] * R[:, :, None]).reshape(H * m, H, m)
-        return to_parameters(f.chart, rows).T
+        return f.chart.adjoint(rows).T
     columns = H * (m + f.chart.ends)
     triangle = Triangle(columns)
-    for piece in f.pieces(max(16, columns // H)):
+    for piece in f.pieces(max(16, columns // outputs(f))):
         triangle.add(_columns(f.chart, piece))
     R = triangle.R
-    return to_parameters(f.chart, R[:, : H * m].reshape(-1, H, m), R[:, H * m :].reshape(len(R), H, -1)).T
+    return f.chart.adjoint(R[:, : H * m].reshape(-1, H, m), R[:, H * m :].reshape(len(R), H, -1)).T
 
 
 def _triangles(f: Factors) -> Floats:
@@ -94,6 +94,11 @@ def half(piece: Piece) -> Floats:
     return piece.hessian.root(units[:, None]).transpose(2, 0, 1)
 
 
+def outputs(f: Factors) -> int:
+    """How many rows of B there are for a case."""
+    return len(half(next(f.pieces(1))))
+
+
 def pulled(chart: Chart, piece: Piece, rows: Floats) -> Floats:
     """M_nᵀ applied to the second index of an array (k, H, n)."""
     y = rows.transpose(0, 2, 1)
@@ -120,25 +125,12 @@ def _columns(chart: Chart, piece: Piece) -> Floats:
     return out.reshape(-1, k * n)
 
 
-def to_parameters(chart: Chart, y: Floats, ends: Floats | None = None) -> Floats:
-    """Tᵀ: rows (k, P) from coefficients (k, H, m), and those of b and g (k, H, 2) of stages on cases."""
-    out, D = chart.side(y), chart.inputs
-    if chart.mixes:
-        out = np.ascontiguousarray(out)
-        out[..., :D] = chart.mix(out[..., :D])
-    if chart.ends:
-        assert ends is not None
-        out = np.concatenate([out, ends], axis=-1)
-    return out.reshape(len(y), -1)
-
-
-def rows(f: Factors) -> Iterator[Floats]:
-    """The rows B_n J_n (k n, P), a piece at a time."""
+def rows(f: Factors, least: int = 1) -> Iterator[Floats]:
+    """The rows B_n J_n (k n, P), a piece at a time, of at least about so many rows."""
     H, m, size = f.chart.params.units, f.chart.features, f.chart.params.size
-    outputs = half(next(f.pieces(1))).shape[0]
-    for piece in f.pieces(max(1, _BLOCK // (outputs * size))):
+    for piece in f.pieces(max(1, max(least, _BLOCK // size) // outputs(f))):
         y = _columns(f.chart, piece).T
-        yield to_parameters(f.chart, y[:, : H * m].reshape(-1, H, m), y[:, H * m :].reshape(len(y), H, -1))
+        yield f.chart.adjoint(y[:, : H * m].reshape(-1, H, m), y[:, H * m :].reshape(len(y), H, -1))
 
 
 def diagonal(parts: tuple[Factors, ...]) -> Floats:

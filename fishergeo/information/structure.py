@@ -120,6 +120,16 @@ class Chart:
             y = unit.tangent(y)
         return y
 
+    def coefficients(self, v: Params) -> Floats:
+        """`push`, with what b and g add where no stage on cases stands between: (..., H, m) for a change ``v``."""
+        y = self.push(v.weight)
+        if not self.cases:
+            if self.params.gain is not None:
+                assert v.gain is not None
+                y = self.params.gain[:, None] * y + v.gain[..., None] * self.value
+            y[..., -1] += v.bias
+        return y
+
     def pull(self, y: Floats, units: Units = ALL) -> Floats:
         """Tᵀ for some of the units, (..., K, m) -> (..., K, D); weights that are mixed are left to `mix`."""
         for unit in reversed(self.units):
@@ -150,6 +160,16 @@ class Chart:
         if gain is not None:
             out[..., -1] = (y * self.value[units]).sum(axis=-1)
         return out
+
+    def adjoint(self, y: Floats, ends: Floats | None = None) -> Floats:
+        """Tᵀ: vectors (k, P) for coefficients (k, H, m); ``ends`` (k, H, 2) are of b and g after stages on cases."""
+        out, D = self.side(y), self.inputs
+        if self.mixes:
+            out = np.concatenate([self.mix(out[..., :D]), out[..., D:]], axis=-1)
+        if self.ends:
+            assert ends is not None
+            out = np.concatenate([out, ends], axis=-1)
+        return out.reshape(len(y), -1)
 
 
 def coefficients(W: Floats, center: Floats | None, constant: bool = True) -> Floats:
