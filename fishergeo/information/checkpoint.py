@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -61,17 +62,12 @@ class Checkpoint:
 
     def _read(self) -> None:
         try:
-            with np.load(self.path, allow_pickle=False) as file:
-                found = {name: file[name] for name in file.files}
-            of = {name.removeprefix("of "): str(value) for name, value in found.items() if name.startswith("of ")}
-            labels = [name.removesuffix(" blocks") for name in found if name.endswith(" blocks")]
-            sums = {
-                label: (
-                    int(found[f"{label} blocks"]),
-                    [found[f"{label} {k}"] for k in range(int(found[f"{label} arrays"]))],
-                )
-                for label in labels
-            }
+            with self.path.open("rb") as whole, np.load(whole, allow_pickle=False) as file:
+                of, done = (json.loads(str(file[name])) for name in ("of", "done"))
+                sums = {
+                    label: (int(blocks), [file[f"{label} {k}"] for k in range(count)])
+                    for label, (blocks, count) in done.items()
+                }
         except Exception as error:  # a damaged archive can break anywhere
             why = str(error) or type(error).__name__
             raise InputError(f"{self.path} is no readable checkpoint ({why}): delete it, or give another name") from error
@@ -86,9 +82,9 @@ class Checkpoint:
     def save(self, label: str, done: int, arrays: Arrays) -> None:
         """Keep a sum of so many blocks, with the others; the file is replaced when the new one is complete."""
         self.sums[label] = (done, arrays)
-        content: dict[str, Any] = {f"of {name}": value for name, value in self.of.items()}
-        for name, (blocks, sums) in self.sums.items():
-            content[f"{name} blocks"], content[f"{name} arrays"] = blocks, len(sums)
+        content: dict[str, Any] = {"of": json.dumps(dict(self.of))}
+        content["done"] = json.dumps({name: (blocks, len(sums)) for name, (blocks, sums) in self.sums.items()})
+        for name, (_, sums) in self.sums.items():
             content |= {f"{name} {k}": array for k, array in enumerate(sums)}
         handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
         try:

@@ -65,8 +65,8 @@ class Fold:
                 for part in run.results(self.task, rows.blocks(done)):
                     total, done = (part if done == 0 else self.combine(total, part)), done + 1
                     self.state = (done, total)
-                    if rows.sizes is not None:
-                        show(sum(rows.sizes[:done]), rows.cases)
+                    counted = total[0].sum() if rows.sizes is None else sum(rows.sizes[:done])  # which is counted first
+                    show(int(counted), rows.cases)
                     if kept is not None and done - saved >= run.every:
                         kept.save(self.label, *self.state)
                         saved = done

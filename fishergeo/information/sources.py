@@ -182,8 +182,9 @@ class FrameSlice(Slice):
 
 def in_turn(name: str, iterator: Iterator[Any] | None = None, again: Callable[[], Iterable[Any]] | None = None) -> Rows:
     """A source whose blocks come one after the other, from a function or, once, from an iterator."""
-    found = iter(again()) if again is not None else iterator
-    if found is None or not hasattr(found, "__next__"):
+    made: Any = iterator if again is None else again()
+    found = iter(made) if hasattr(made, "__iter__") else None
+    if found is None:
         raise InputError(f"{name} made no iterator: return an iterator of arrays (n, D)")
     first = next(found, None)
     if first is None:
