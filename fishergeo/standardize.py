@@ -143,11 +143,11 @@ class Standardize:
 
         Entries beside those that enter the moments keep their own, where σ is not 0.
         """
-        scaled = self.scale is not Scale.NONE
-        whole = 1 if self.has_eps else 1 + self.center + scaled
+        scaled, inside = self.scale is not Scale.NONE, self.has_eps and self.eps_inside
+        whole = 1 if inside else 1 + self.center + (scaled and not self.has_eps)  # ε outside the root needs σ > 0 in it
         if self.first is None:
             return whole
-        size = self.first.least(1 if self.has_eps else 1 + (self.center and scaled))
+        size = self.first.least(1 if inside else 1 + (self.center and scaled))
         while size < whole and self.first.of(size) == size:
             size += 1
         return size

@@ -8,7 +8,7 @@ definition is run in index notation before and after.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,12 +19,12 @@ from ..axes import Axis, Site
 from ..errors import check_positive
 from ..levels import Level
 from ..normalizers import Normalizer
-from ..symbolic.indexed import IndexArray, generic
+from ..symbolic.indexed import IndexArray, generic, generic_state
 from ..symbolic.latex import latex
 from ..symbolic.sums import INDEX, I, J, is_zero
 from ..transformations import Permute, Rescale, Rotate, State, Transformation
 from .chain import Chain, Run, in_order, parameter_values
-from .numbers import example, random_value
+from .numbers import example, random_value, with_positions
 from .proof import Verdict, prove
 
 BLOCKS = ("ww", "wb", "wg", "bb", "bg", "gg")
@@ -32,11 +32,11 @@ BLOCKS = ("ww", "wb", "wg", "bb", "bg", "gg")
 
 @dataclass(frozen=True)
 class Scaling:
-    """Factors of the Fisher blocks of units i, j under a transformation; None where a block does not simply scale.
+    """Factors of the Fisher blocks of units i, j under a transformation; None where its columns do not simply scale.
 
-    ``any_family`` says whether Z, and with it η'', is unchanged: then the factors hold for every family.  Otherwise they
-    hold only where Cov[y|x] does not depend on z (Gaussian).  ``congruent`` is True when the ww block also changes basis,
-    with the units permuted or the inputs rotated.
+    ``any_family`` says whether Z is unchanged, and with it θ, dθ/dz and η'': then the factors hold for every family and
+    link.  Otherwise they hold only where the weight η'' (dθ/dz)² is the same for all z (Gaussian).  ``congruent`` is True
+    when the ww block also changes basis, with the units permuted or the inputs rotated.
     """
 
     normalizer: Normalizer
@@ -69,7 +69,7 @@ class Scaling:
             return head + "the Fisher blocks do not scale"
         body = ", ".join(f"{name} {'has no law' if f is None else f'x {f}'}" for name, f in self.blocks.items())
         numbers = ", in numbers" if self.verdict.level is Level.NUMERIC else ""
-        notes = numbers if self.any_family else " (only where Cov[y|x] does not depend on z)"
+        notes = numbers if self.any_family else " (only where the weight of z is the same for all z, as of a Gaussian)"
         return head + body + notes + (" (after the change of basis)" if self.congruent else "")
 
     def latex(self) -> str:
@@ -128,17 +128,22 @@ def _columns(normalizer: Normalizer, transformation: Transformation, verdict: Ve
 
 
 def _likely(normalizer: Normalizer, transformation: Transformation) -> dict[str, list[Any]]:
-    """The powers of δ (or -1) by which Â, and the weight columns of its Jacobian, change on a random model."""
+    """The powers of δ (or -1) by which Â, and the weight columns of its Jacobian, change on random models."""
     if normalizer.opaque:  # nothing can be confirmed in index notation
         return {"g": [], "w": []}
-    rng = np.random.default_rng(0)
+    first, *others = (_on_a_model(normalizer, transformation, seed) for seed in range(3))
+    return {name: [f for f in found if all(f in other[name] for other in others)] for name, found in first.items()}
+
+
+def _on_a_model(normalizer: Normalizer, transformation: Transformation, seed: int) -> dict[str, list[Any]]:
+    rng = np.random.default_rng(seed)
     X, W = example(normalizer, rng)
     values = [random_value(parameter, X, W, rng) for parameter in transformation.parameters]
     candidates = [(sympy.Integer(sign), np.full((len(W), 1), float(sign))) for sign in (1, -1)]
     symbols = parameter_values(transformation)
     for parameter, symbol, value in zip(transformation.parameters, symbols, values, strict=True):
         if parameter.positive and parameter.axes <= {Axis.UNIT}:  # no factor with another index scales a block
-            each = np.broadcast_to(value, (len(W), 1))
+            each = np.broadcast_to(np.ravel(value), len(W))[:, None]
             candidates += [(symbol.expr**power, each**power) for power in (1, -1, 2, -2)]
     u = rng.normal(size=W.shape)
     moved = transformation.act(State(X, W), values)
@@ -166,6 +171,18 @@ def _scales_the_value(normalizer: Normalizer, transformation: Transformation, fa
 
 def _scales_the_tangent(normalizer: Normalizer, transformation: Transformation, factor: Any) -> bool:
     """Whether the columns of ∂Â/∂W are multiplied by ``factor``, in index notation."""
+    positions = with_positions(normalizer, transformation)
+    start = generic_state(positions)
+    moved = transformation.act(start, parameter_values(transformation, positions=positions))
+    kept = replace(  # what a stage does to an array that does not move is any array, and any direction of it
+        normalizer,
+        inputs=() if moved.X.expr == start.X.expr else normalizer.inputs,
+        weight=() if moved.W.expr == start.W.expr else normalizer.weight,
+    )
+    return any(_same_tangent(each, transformation, factor) for each in dict.fromkeys((kept, normalizer)))
+
+
+def _same_tangent(normalizer: Normalizer, transformation: Transformation, factor: Any) -> bool:
     run = Run.of(normalizer, transformation)
     direction = generic("u", Site.WEIGHT)
     turned = _turned(transformation, run.start.X, direction, parameter_values(transformation))

@@ -53,8 +53,12 @@ class Symmetries:
     @property
     def shortage(self) -> int:
         """How many null directions there are only because cases are few: for want of equations, or gone with more."""
-        explained = sum(e.dimension for e in self.explained)
-        return max(0, self.size - explained - self.equations, self.nullity - self.lasting)
+        return max(0, self._missing, self.nullity - self.lasting)
+
+    @property
+    def _missing(self) -> int:
+        """How many more parameters there are than equations, but for those that are explained."""
+        return self.size - sum(e.dimension for e in self.explained) - self.equations
 
     @property
     def note(self) -> str:
@@ -62,7 +66,12 @@ class Symmetries:
         if not self.unexplained:
             return ""
         if self.shortage >= self.unexplained:
-            return f"too few equations from {self.cases} distinct cases: add cases"
+            if self._missing < self.unexplained:
+                return f"too few equations from {self.cases} distinct cases: add cases, and they are gone"
+            left = self.equations + self._missing
+            return (
+                f"{left} more parameters but only {self.equations} equations from {self.cases} distinct cases: add cases"
+            )
         if self.gap < np.finfo(float).eps / _ANGLE:
             return f"the singular values of F's root fall to {self.gap:.1g} of the largest, which blurs its null space"
         return ""
