@@ -170,11 +170,15 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Adapter:
-    """A candidate: its name, the packages it needs, and ``prepare``, which raises `Refused` for what it cannot do."""
+    """A candidate: its name, the packages it needs, and ``prepare``, which raises `Refused` for what it cannot do.
+
+    ``alone`` is False for who works in processes of its own, so that ours says nothing about its memory.
+    """
 
     name: str
     packages: tuple[str, ...]
     prepare: Callable[[Problem], Prepared]
+    alone: bool = True
 
 
 class Refused(Exception):
