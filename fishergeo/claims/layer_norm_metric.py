@@ -8,7 +8,8 @@ import numpy as np
 
 from .. import families, normalizers
 from ..axes import Axis, Site
-from ..information.matrices import fisher, per_unit_fisher
+from ..information.approximations import per_unit_fisher
+from ..information.matrices import fisher
 from ..model import GLM, Params
 from ..normalizers import Normalizer
 from .arrays import (

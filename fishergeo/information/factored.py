@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..model import Linearization
 from . import roots
 from .exact import Sums
 from .operator import Metric
+from .own_units import own_columns
 from .parts import slices
 from .pieces import Factors
 from .product import product, rows_for
@@ -93,15 +95,25 @@ class ByJacobian(Metric):
 
     def _factor(self) -> Floats:
         """The triangular factor, from some cases at a time; where stages bring cases together, all columns at once."""
+        triangle = Triangle(self.params.size)
+        for part in self._parts():
+            if part is self.at:
+                return self._transposed_rows(part) / np.sqrt(self.scale)
+            triangle.add(self._transposed_rows(part))
+        return triangle.R.T / np.sqrt(self.scale)
+
+    def _parts(self) -> Iterable[Linearization]:
+        """The model on some cases at a time, where no stage brings cases together."""
         at, size = self.at, self.params.size
         parts = slices(at, max(1, size * len(at.Z) // at.Z.size))
         if parts is None:
             check_root(size, at)
-            return _rows_of(at) / np.sqrt(self.scale)
-        triangle = Triangle(size)
-        for part in parts:
-            triangle.add(_rows_of(part))
-        return triangle.R.T / np.sqrt(self.scale)
+            return (at,)
+        return parts
+
+    def _transposed_rows(self, at: Linearization) -> Floats:
+        """√η''J of some cases, as its transpose (P, N k)."""
+        return _root_of(at, at.columns())
 
     def diagonal(self) -> Floats:
         if not {"_blocks", "_dense"}.isdisjoint(self.__dict__):
@@ -115,9 +127,31 @@ class ByJacobian(Metric):
         return out / self.scale
 
 
-def _rows_of(at: Linearization) -> Floats:
-    """√η''J as its transpose (P, N k)."""
-    J = at.columns()
+class OwnByJacobian(ByJacobian):
+    """The same with the own-unit Jacobian: a dense matrix from some cases at a time, and products with it."""
+
+    def _multiply(self, V: Floats) -> Floats:
+        return V @ self._dense
+
+    @cached_property
+    def _dense(self) -> Floats:
+        total = np.zeros(self.shape)
+        for part in self._parts():
+            R = self._transposed_rows(part)
+            total += R @ R.T
+        total /= self.scale
+        total.flags.writeable = False
+        return total
+
+    def _transposed_rows(self, at: Linearization) -> Floats:
+        return _root_of(at, own_columns(at))
+
+    def diagonal(self) -> Floats:
+        return Metric.diagonal(self)
+
+
+def _root_of(at: Linearization, J: Floats) -> Floats:
+    """√η'' times every column of J (P, N, [S,] H): (P, N k)."""
     first = at.hessian.root(J[0])
     out = np.empty((len(J), first.size))
     for row, column in zip(out, J, strict=True):

@@ -1,4 +1,4 @@
-r"""The Fisher matrices of a model: exact, eq. (13) as printed, empirical, Monte Carlo and Kronecker-factored.
+r"""The exact Fisher matrix of a model.
 
     F = (1/N) Σ_n J_nᵀ (Cov[y|x_n]/φ²) J_n = (1/N) Σ_n J_nᵀ (η''(z_n)/φ) J_n
 
@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import InputError, generator
+from ..errors import InputError
 from ..families import Floats
 from ..links import canonical
 from ..model import GLM, Linearization, Params
 from ..normalizers import Frozen
 from . import joint
-from .factored import ByJacobian, Factored, check_root
+from .factored import ByJacobian, Factored
 from .operator import Metric
 from .parts import parts
 from .pieces import Factors
@@ -42,7 +42,11 @@ def fisher(model: GLM, p: Params, X: Any, *, dtype: type = np.float64, **how: An
         from .stream import streamed
 
         return streamed(model, p, X, dtype, **how)
-    at = linearized(model, p, X)
+    return exactly(linearized(model, p, X), dtype)
+
+
+def exactly(at: Linearization, dtype: type = np.float64) -> Metric:
+    """The expected Fisher matrix of a model at its parameters."""
     found = parts(at)
     if found is None:
         return by_jacobian(at, JointFisher if joint.joins(at) else ByJacobian)
@@ -78,109 +82,6 @@ class JointFisher(ByJacobian):
 def by_jacobian(at: Linearization, kind: type[ByJacobian] = ByJacobian) -> ByJacobian:
     """F by jvp and vjp alone, for any normalizer: column by column where it is to be dense."""
     return kind(at, at.cases * at.model.dispersion, f"exact (expected), {what(at.model, at)}")
-
-
-def own_unit_jacobian(at: Linearization) -> Floats:
-    """∂z_ni/∂(w_i, b_i, g_i) for every unit i: (H, D+2, N), what eq. (13) writes with χ_i; other units are left out."""
-    H, size = at.params.units, at.params.size // at.params.units
-    own = np.empty((H, size, at.cases))
-    for k in range(size):
-        direction = np.zeros((H, H, size))
-        direction[np.arange(H), np.arange(H), k] = 1
-        dZ = at.jvp(at.model.unravel(direction.reshape(H, -1), H)).reshape(H, at.cases, H)
-        own[:, k] = dZ[np.arange(H), :, np.arange(H)]
-    return own
-
-
-def per_unit_fisher(model: GLM, p: Params, X: ArrayLike) -> PerUnitFisher:
-    """Eq. (13)-(14) as printed: F̄_ij from χ_i alone, with ∂â_i/∂w_j (j ≠ i) dropped; exact for BN and WN, not for LN."""
-    at = linearized(model, p, X)
-    return PerUnitFisher(model, at, own_unit_jacobian(at), fisher(model, p, X))
-
-
-class PerUnitFisher(Metric):
-    """The matrix of eq. (13) of Ba, Kiros, Hinton 2016, with its relative gap to the exact Fisher matrix."""
-
-    def __init__(self, model: GLM, at: Linearization, own: Floats, exact: Metric) -> None:
-        H, size, N = own.shape
-        scale = at.cases * model.dispersion
-        self.exact = exact
-
-        def product(V: Floats) -> Floats:
-            dz = np.einsum("khs,hsn->knh", V.reshape(-1, H, size), own, optimize=True)
-            weighted = at.hessian.apply(dz.reshape(-1, *at.Z.shape)).reshape(-1, N, H)
-            return np.einsum("knh,hsn->khs", weighted, own, optimize=True).reshape(V.shape) / scale
-
-        def root() -> Floats:
-            check_root(H * size, at)
-            columns = np.zeros((H, size, N, H))
-            columns[np.arange(H), :, :, np.arange(H)] = own
-            columns = columns.reshape(-1, *at.Z.shape)
-            return at.hessian.root(columns).reshape(H * size, -1) / np.sqrt(scale)
-
-        super().__init__(at.params, product, root, f"eq. (13) as printed, {what(model, at)}", at.Z.size, at.cases)
-
-    @property
-    def gap(self) -> float:
-        """‖F₁₃ - F‖/‖F‖ in the Frobenius norm, F the exact matrix."""
-        F = self.exact.to_dense()
-        gap, size = np.linalg.norm(self.to_dense() - F), np.linalg.norm(F)
-        return float(gap / size) if size > 0 else (0.0 if gap == 0 else float("inf"))
-
-    def __repr__(self) -> str:
-        return f"{super().__repr__()[:-1]}, relative gap to the exact matrix {self.gap:.3g}>"
-
-
-def from_scores(at: Linearization, scores: Floats, kind: str) -> Metric:
-    """The second moment of score vectors (m, P): F = ScoresᵀScores/m."""
-    count, size = scores.shape
-
-    def product(V: Floats) -> Floats:
-        return (V @ scores.T) @ scores / count
-
-    text = f"{kind}, {what(at.model, at)}"
-    return Metric(at.params, product, lambda: scores.T / np.sqrt(count), text, count + size, at.cases)
-
-
-def empirical_fisher(model: GLM, p: Params, X: ArrayLike, Y: ArrayLike) -> Metric:
-    """The second moment of the scores at the observed Y; not the Fisher matrix unless Y is distributed as the model."""
-    at = linearized(model, p, X)
-    return from_scores(at, model.score(p, X, Y), "empirical (squared scores at the observed y)")
-
-
-def monte_carlo_fisher(
-    model: GLM, p: Params, X: ArrayLike, rng: np.random.Generator | int | None = None, draws: int = 1
-) -> Metric:
-    """The second moment of the scores at ``draws`` samples y ~ p(y|x) a case: an unbiased estimate of F."""
-    if isinstance(draws, bool) or not isinstance(draws, int | np.integer) or draws < 1:
-        raise InputError(f"monte_carlo_fisher got draws={draws!r}: draw at least once, a whole number of times")
-    at = linearized(model, p, X)
-    source = generator("monte_carlo_fisher", rng)
-    scores = [model.score(p, X, model.family.draw(at.mean, model.dispersion, source)) for _ in range(draws)]
-    return from_scores(at, np.concatenate(scores), f"Monte Carlo, {draws} draws a case")
-
-
-def kfac(model: GLM, p: Params, X: ArrayLike) -> Metric:
-    """The Kronecker-factored approximation E[η''/φ] ⊗ E[uuᵀ] with u = the own-unit Jacobian rows.
-
-    For the plain model u = (x, 1) for every unit, as in Martens, Grosse 2015; under a normalizer each unit has its own u,
-    and block (i, j) is E[η''_ij/φ] E[u_i u_jᵀ].
-    """
-    at = linearized(model, p, X)
-    own = own_unit_jacobian(at)
-    H, size, N = own.shape
-    curvature = at.hessian.dense().reshape(N, H, H).mean(axis=0) / model.dispersion
-
-    def product(V: Floats) -> Floats:
-        dz = np.einsum("khs,hsn->khn", V.reshape(-1, H, size), own, optimize=True)
-        return np.einsum("kin,isn->kis", curvature @ dz, own, optimize=True).reshape(V.shape) / N
-
-    def root() -> Floats:
-        values, vectors = np.linalg.eigh(curvature)
-        half = vectors * np.sqrt(np.clip(values, 0, None))
-        return np.einsum("isn,ij->isnj", own, half).reshape(H * size, -1) / np.sqrt(N)
-
-    return Metric(at.params, product, root, f"Kronecker-factored, {what(model, at)}", at.Z.size, at.cases)
 
 
 def linearized(model: GLM, p: Params, X: ArrayLike) -> Linearization:

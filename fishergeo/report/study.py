@@ -17,7 +17,8 @@ from ..dynamics.scale import scale_group
 from ..dynamics.trajectory import Trajectory
 from ..errors import InputError
 from ..families import Floats
-from ..information.matrices import fisher, per_unit_fisher
+from ..information.approximations import per_unit_fisher
+from ..information.matrices import fisher
 from ..information.operator import Metric
 from ..initial import center
 from ..invariance.scaling import Scaling, fisher_scaling
