@@ -228,6 +228,16 @@ def test_the_structure_of_the_cells_decides_the_matrix_form() -> None:
     assert r"J_i^{\top} \eta'' J_j" in fisher_block(deep, "weight", "weight").matrix_latex()
 
 
+def test_matrix_forms_keep_positions_apart() -> None:
+    """A mean over positions alone says so; where a sum has another index of its axis beside it, no index is left out."""
+    shown = fisher_block(fg.instance_norm, "weight", "weight").matrix_latex()
+    assert shown.count(r"\mathrm{E}_{s}\left[") == 2 and r"\sum" not in shown
+    assert r"\mathrm{E}_{" not in fisher_block(fg.batch_norm, "weight", "weight").matrix_latex()
+    mixed = fg.compose(fg.instance_norm, fg.stepwise_batch_norm)
+    shown = fisher_block(mixed, "weight", "weight").matrix_latex()
+    assert r"(\boldsymbol{\chi}_i)_{d'} &= " in shown and r"\hat{a}^{(1)}_{m s i} \hat{a}^{(1)}_{m t i}" in shown
+
+
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_variance_function(family: Family, rng: np.random.Generator) -> None:
     """η'' as a function of the mean, against the numeric second derivative of the cumulant."""

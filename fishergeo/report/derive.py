@@ -169,26 +169,24 @@ class Sheet:
             found = sorted((part for rule in named.definitions for part in rule.right.atoms(kind)), key=str)
             notes |= {note: found[0]} if found else {}
         notes |= {"{} is the dispersion": PHI} if dispersion(self.family) == PHI else {}
-        notes["{} is the mean over cases, in which bold letters are vectors over the inputs"] = MEAN_OVER_CASES
+        cases = "cases and positions (with one index below, over that alone)" if len(self._cases) == 2 else "cases"
+        notes[f"{{}} is the mean over {cases}, in which bold letters are vectors over the inputs"] = MEAN_OVER_CASES
         yield Text("; ".join(notes) + ".", tuple(notes.values()))
 
     def _outputs(self) -> Iterator[Item]:
         """The family and the link: the mean, and what stands between two derivatives."""
         family, link, n = self.family, self.blocks[0].link, CASES[0]
+        kernel = Symmetric(ETA if link is None else sympy.IndexedBase("omega", real=True), *self._cases, h, k)
         if family is None or family.mixing is not None:
-            yield Text("{} is the covariance of the outputs of a case, divided by {}.", (_kernel(None, n), PHI))
+            yield Text("{} is the covariance of the outputs of a case, divided by {}.", (kernel, PHI))
             return
-        yield Text(f"{_title(family.name)} outputs have the mean {{}}.", (at_positions(MEAN[n, h], self._cases),))
-        weight = curvature(family)
+        mean, weight = at_positions(MEAN[n, h], self._cases), curvature(family)
+        yield Text(f"{_title(family.name)} outputs have the mean {{}}.", (mean,))
         if link is not None:
-            yield self._of_a_case(MEAN[n, h], mean_function(family, link))
+            yield _defined(mean, at_positions(mean_function(family, link), self._cases))
         if not family.coupled:
             weight = insert(weight, weight_function(family, link))
-        yield self._of_a_case(_kernel(link, n), weight)
-
-    def _of_a_case(self, left: Any, right: Any) -> Step:
-        cases = self._cases
-        return _defined(left, right) if len(cases) == 1 else _defined(*(at_positions(s, cases) for s in (left, right)))
+        yield _defined(kernel, at_positions(weight, self._cases))
 
     def _derivatives(self) -> Iterator[Item]:
         known = derivative_is_proved(self.normalizer)
@@ -227,11 +225,6 @@ def _title(name: str) -> str:
 
 def _index_form(block: FisherBlock) -> str:
     return broken(block_name(block.row, block.column), latex(block.expr))
-
-
-def _kernel(link: Link | None, n: Any) -> Any:
-    """η''_nhk, or ω_nhk under a link."""
-    return Symmetric(ETA if link is None else sympy.IndexedBase("omega", real=True), n, h, k)
 
 
 # --- the comparison with numbers --------------------------------------------------------------------------------------

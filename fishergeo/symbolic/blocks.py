@@ -46,6 +46,7 @@ from .curvature import (
 from .jacobian import GAIN, Derivative, derivative, h, primitive
 from .rules import Rule, rewrite
 from .sums import INDEX, SIZE, I, J, axis_of, normal, over, rename, resum
+from .vectors import matrix_form
 
 n, d = INDEX[Axis.SAMPLE], INDEX[Axis.INPUT]
 CASES = (n, INDEX[Axis.POSITION])
@@ -160,7 +161,7 @@ class FisherBlock:
             weight = curvature(self.family)
             weight = weight if self.family.coupled else insert(weight, weight_function(self.family, self.link))
             shape = weight.xreplace({k: Symbol("k", integer=True)})
-        return printing.matrix_form(
+        return matrix_form(
             self.row, self.column, self.derivatives, shape, dispersion(self.family), bent=self.link is not None
         )
 

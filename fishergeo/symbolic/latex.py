@@ -1,4 +1,4 @@
-"""LaTeX of index-notation expressions: the one place where formulas are typed by hand."""
+"""LaTeX of index-notation expressions; here and in `vectors` alone formulas are typed by hand."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ import sympy
 from sympy.core.function import AppliedUndef
 from sympy.printing.latex import LatexPrinter
 
-from ..axes import Axis
-from .groups import GROUP, is_group_delta
-from .layout import aligned
-from .sums import INDEX, PERMUTATION, SIZE, Deferred, I, axis_of, common_factor, terms
+from .groups import GROUP
+from .sums import PERMUTATION, SIZE, Deferred, axis_of
 
 _ACCENTS = {"hat": r"\hat", "bar": r"\bar", "dot": r"\dot", "tilde": r"\tilde"}
-_ROW, _COLUMN = INDEX[Axis.UNIT], sympy.Symbol("d'", integer=True)
 MEAN_OVER_CASES = r"\mathrm{E}"
 _NAMES = {"eta": r"\eta''", **{f"kappa{k}": rf"\kappa^{{({k})}}" for k in range(3)}}  # of an indexed symbol
 
@@ -93,7 +90,7 @@ class IndexPrinter(LatexPrinter):
 
     def _print_Add(self, expr: Any, order: Any = None) -> str:
         out = ""
-        parts = sorted(expr.args, key=_term_order)
+        parts = sorted(expr.args, key=term_order)
         lead = next((term for term in parts if not _negative(term)), parts[0])
         for term in [lead, *(term for term in parts if term is not lead)]:
             text = self._print(term)
@@ -178,7 +175,7 @@ def _negative(term: Any) -> bool:
     return bool(term.as_coeff_Mul()[0] < 0)
 
 
-def _term_order(term: Any) -> Any:
+def term_order(term: Any) -> Any:
     rest = term.as_coeff_Mul()[1]
     sums = sum(len(part.limits) for part in rest.atoms(sympy.Sum))
     return sums, not rest.has(sympy.KroneckerDelta), len(sympy.Mul.make_args(rest)), _text(rest)
@@ -218,135 +215,11 @@ def block_name(row: str, column: str) -> str:
 
 
 class Mean(sympy.Expr):
-    """The mean over cases of an expression, printed E[…]."""
+    """The mean over cases of an expression, printed E[…]; over one of their two indices E_n[…] or E_s[…]."""
 
 
 class Total(sympy.Expr):
     """The sum over the inputs of a vector, printed 1ᵀ…."""
-
-
-class VectorPrinter(IndexPrinter):
-    """Prints without the index of the case, which E averages over, and without that of the input: vectors over inputs."""
-
-    def _print_Indexed(self, expr: Any) -> str:
-        name = symbol_name(str(expr.base.label), bold=any(axis_of(index) is Axis.INPUT for index in expr.indices))
-        kept = [self._print(index) for index in expr.indices if axis_of(index) is Axis.UNIT]
-        return f"{name}_{{{' '.join(kept)}}}" if kept else name
-
-    _print_Symmetric = _print_Indexed
-
-    def _print_Mean(self, expr: Any) -> str:
-        return rf"\mathrm{{E}}\left[{self._print(expr.args[0])}\right]"
-
-    def _print_Total(self, expr: Any) -> str:
-        return rf"\boldsymbol{{1}}^{{\top}} {self._factor(expr.args[0])}"
-
-
-def vector(expr: Any, column: Any) -> str:
-    """A vector over the inputs, given by its entry at ``column``: sums over cases as means, 1 where it is constant."""
-    out = []
-    for term in terms(expr):
-        product = sympy.Mul(*(_means(factor) for factor in term))
-        if not any(column in f.free_symbols for f in term):
-            product = product * sympy.Symbol(r"\boldsymbol{1}")
-        out.append(product)
-    monomial = common_factor(sympy.Add(*out)) if len(out) > 1 else sympy.Integer(1)
-    return VectorPrinter().doprint(monomial * sympy.Add(*(term / monomial for term in out)))
-
-
-def _means(factor: Any) -> Any:
-    if not isinstance(factor, sympy.Sum):
-        return factor
-    out = factor.function
-    for index, _, size in factor.limits:
-        axis = axis_of(index)
-        out = (
-            Total(out)
-            if axis is Axis.INPUT
-            else size * Mean(out)
-            if axis is Axis.SAMPLE
-            else sympy.Sum(out, (index, 1, size))
-        )
-    return out
-
-
-def unit_matrix(expr: Any, row: Any, column: Any = I) -> str:
-    """A matrix over the units, given by its entry: δ as I, products of a row and a column part as outer products."""
-    monomial = common_factor(expr)
-    left = sympy.Mul(*(f for f in sympy.Mul.make_args(monomial) if row in f.free_symbols))
-    printer = VectorPrinter()
-    out = ""
-    for term in sorted(terms(expr), key=lambda term: _term_order(sympy.Mul(*term))):
-        factors = sympy.Mul.make_args(sympy.Mul(*term) / monomial)
-        same = [f for f in factors if is_group_delta(f)]
-        factors = [f for f in factors if f not in same]
-        if any(isinstance(f, sympy.KroneckerDelta) for f in factors):
-            text, rest = "I", [f for f in factors if not isinstance(f, sympy.KroneckerDelta)]
-        else:
-            rest = [f for f in factors if not {row, column} & f.free_symbols]
-            text = " ".join(
-                (_bare(printer, [f for f in factors if index in f.free_symbols]) or r"\boldsymbol{1}") + mark
-                for index, mark in ((row, ""), (column, r"^{\top}"))
-            )
-        if same:
-            text = r"B" if text == r"\boldsymbol{1} \boldsymbol{1}^{\top}" else rf"B \circ \left({text}\right)"
-        number, scale = sympy.Mul(*rest).as_coeff_Mul()
-        above, below = sympy.fraction(abs(number) * scale)
-        if above != 1:
-            text = f"{printer.doprint(above)} {text}"
-        text = text if below == 1 else rf"\frac{{{text}}}{{{printer.doprint(below)}}}"
-        out += (" - " if number < 0 else " + " if out else "") + text
-    diagonal = rf"\operatorname{{diag}}({_bare(printer, [left])})\," if left != 1 else ""
-    above, below = sympy.fraction(monomial / left)
-    body = rf"\left({out}\right)" if len(terms(expr)) > 1 else out
-    scale = "" if (above, below) == (1, 1) else rf"\frac{{{printer.doprint(above)}}}{{{printer.doprint(below)}}}\,"
-    return f"{scale}{diagonal}{body}"
-
-
-def _bare(printer: Any, factors: list[Any]) -> str:
-    """The factors as vectors over the units: their index is left out."""
-    return " ".join(re.sub(r"_\{[^}]*\}$", "", printer.doprint(f)) for f in factors)
-
-
-def matrix_form(
-    row: str, column: str, sides: tuple[Any, Any], family_curvature: Any, dispersion: Any, bent: bool = False
-) -> str:
-    """F̄_ij in matrix form: E[η''_ij χ_i χ_jᵀ]/φ, or E[(Mᵀη''M)_ij ξ_i ξ_jᵀ]/φ where units are normalized together.
-
-    Each side is ∂z_nh/∂parameter_i = M_hi ξ_i; one that does not factor is written as the matrix J_i = ∂z/∂w_i.  Under a
-    link (``bent``) the curvature is called ω.
-    """
-    middle = r"\omega" if bent else r"\eta''"
-    kernel, mark, vectors = middle, "_{i j}", []
-    lines: list[tuple[str, str]] = []
-    whole = any(not side.separate and side.own == 1 for side in sides)
-    for part, side, unit, transpose in zip((row, column), sides, "ij", (True, False), strict=True):
-        symbol, entry = "", _gain_or_one(part, unit)
-        if not side.separate:
-            symbol = "J_" + unit if side.own == 1 else "M"
-            lines.append(
-                (r"(J_i)_{h d'}", latex(side.mixing)) if side.own == 1 else ("M", unit_matrix(side.mixing, _ROW))
-            )
-        elif whole:
-            symbol = rf"\boldsymbol{{e}}_{unit}"
-        if part == "weight" and side.own != 1:
-            letter = r"\boldsymbol{\chi}" if side.separate else r"\boldsymbol{\xi}"
-            entry = rf"{letter}_{unit}" + ("" if transpose else r"^{\top}")
-            lines.append((rf"{letter}_i", vector(side.own, _COLUMN)))
-        if symbol:
-            kernel = rf"{symbol}^{{\top}} {kernel}" if transpose else rf"{kernel} {symbol}"
-        vectors.append(entry)
-    kernel = kernel if whole else (kernel if kernel == middle else rf"\left({kernel}\right)") + mark
-    inside = r" \, ".join(part for part in (kernel, *vectors) if part)
-    scale = "" if dispersion == 1 else rf"\frac{{1}}{{{latex(dispersion)}}}\,"
-    if family_curvature is not None:
-        lines.append((rf"{middle}_{{h k}}", VectorPrinter().doprint(family_curvature)))
-    head = (block_name(row, column), rf"{scale}\mathrm{{E}}\left[{inside}\right]")
-    return aligned([head, *dict.fromkeys(lines)])
-
-
-def _gain_or_one(part: str, unit: str) -> str:
-    return rf"\hat{{a}}_{unit}" if part == "gain" else ""
 
 
 def multiplicities(pairs: Sequence[tuple[str, str]]) -> str:
