@@ -55,6 +55,9 @@ def gap(model, p, X, source, rng, **how):
     dense = there.to_dense()
     assert (dense == dense.T).all()
     assert np.abs(there @ V - F @ V).max() <= 1e-12 * np.abs(F @ V).max()  # from the matrix, now that it is there
+    exact = 3e-13 if there.has_root else 1e-6  # of eigenvalues of F, squares of these, half the digits are left
+    sizes = here.singular_values()
+    assert np.abs(there.singular_values() - sizes).max() < exact * sizes[0]
     return max(product, np.abs(dense - F).max() / np.abs(F).max())
 
 

@@ -18,14 +18,31 @@ from ..model import GLM
 from ..normalizer import Normalizer, Stage
 from ..opaque import Opaque
 from ..standardize import Standardize
+from . import roots
 from .exact import Sums
 from .pieces import Piece
 from .product import product, rows_for
 from .sources import Block
 from .sparse import Shifted, SparsePiece
 from .structure import Chart, acts_on_units, flat
+from .triangular import Triangle
 
 Arrays = list[Floats]
+
+
+def join(total: Arrays, part: Arrays) -> Arrays:
+    """The triangular factors of the rows of two sets of blocks."""
+    if not total or not part:
+        return total or part
+    joined = []
+    for R, more in zip(total[0], part[0], strict=True):
+        triangle = Triangle(len(R))
+        triangle.R = np.array(R, order="F")
+        triangle.add(np.array(more.T))
+        joined.append(triangle.R)
+    return [np.stack(joined)]
+
+
 _WEIGHTS = 1 << 25  # numbers in the weights of a piece of sparse inputs, which is as large as can be
 _COMPILING = threading.Lock()  # SymPy is not made for threads
 
@@ -135,6 +152,32 @@ class Plan:
         """N φ F v of a block for every row v of V."""
         return [product(self.chart, [self.pieces(block, rows_for(self.chart, len(V)))], V)]
 
+    def triangles(self, block: Block) -> Arrays:
+        """The triangular factors of the rows √η''J of a block, in coefficients: one for each unit, or one of all."""
+        chart, by_unit = self.chart, not self.chart.cases and not self.model.family.coupled
+        if not by_unit:
+            size = chart.params.units * (chart.features + chart.ends)
+            whole = Triangle(size)
+            for piece in self.pieces(block, size):
+                whole.add(roots.columns(chart, piece))
+            return [whole.R[None]]
+        each = [Triangle(chart.features) for _ in range(1 if self._flat else chart.params.units)]
+        for piece in self.pieces(block, max(512, chart.features)):
+            phi, weights = piece.phi().T, np.sqrt(piece.hessian.d.T)
+            for triangle, weight in zip(each, weights):
+                triangle.add(np.multiply(phi, weight, out=np.empty(phi.shape)))
+        return [np.stack([triangle.R for triangle in each])]
+
+    def rooted(self, total: Arrays) -> Floats:
+        """Roots (K, P/K, m) of the blocks of N φ F from the triangular factors of all blocks."""
+        (R,), chart, family = total, self.chart, self.model.family
+        if chart.cases or family.coupled:
+            return roots.of_columns(chart, R[0])[None]
+        R = np.broadcast_to(R, (chart.params.units, *R.shape[1:]))
+        if self.diagonal:
+            return roots.of_blocks(chart, R)
+        return roots.of_units(chart, None if family.mixing is None else np.asarray(family.mixing), R)[None]
+
     def pieces(self, block: Block, rows: int) -> Iterator[Piece]:
         """The cases of a block, about ``rows`` at a time."""
         compile_all(self.model)
@@ -199,66 +242,6 @@ def with_trials(model: GLM, rows: slice, block: Block) -> GLM:
     whole = copy(model)
     object.__setattr__(whole, "family", changed)
     return whole
-
-
-@dataclass(frozen=True)
-class Apart:
-    """A model with no cell that reaches over more than ``batch`` cases: F is the mean over the blocks."""
-
-    model: GLM
-    params: Any
-    batch: int
-    dtype: type = np.float64
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "model": without_caches(self.model)}
-
-    @property
-    def diagonal(self) -> bool:
-        return False
-
-    def dense(self, block: Block) -> Arrays:
-        """The number of cases in a block, and N φ F (P, P) of them."""
-        F = self._fisher(block)
-        return [] if F is None else [np.array([float(F.cases)]), F.to_dense() * (F.cases * self.model.dispersion)]
-
-    def finished(self, total: Arrays) -> Floats:
-        """N φ F (P, P) from the sums over all blocks."""
-        return total[1]
-
-    def product(self, block: Block, V: Floats) -> Arrays:
-        """N φ F v of a block for every row v of V."""
-        F = self._fisher(block)
-        return [] if F is None else [(F @ V.T).T * (F.cases * self.model.dispersion)]
-
-    def _fisher(self, block: Block) -> Any:
-        from .matrices import fisher
-
-        compile_all(self.model)
-        X = block.load()
-        if len(X) == 0:
-            return None
-        if len(X) % self.batch:
-            raise InputError(
-                f"{block.place(0, len(X) - 1)} are {len(X)} rows, but {self.model.normalizer.name} has batches of "
-                f"{self.batch}: give blocks of whole batches"
-            )
-
-        def grouped(stage: Stage) -> Stage:
-            if not isinstance(stage, Standardize) or Axis.SAMPLE not in stage.over:
-                return stage
-            groups = {**dict(stage.groups), Axis.SAMPLE: len(X) // self.batch}
-            options = {name: getattr(stage, name) for name in ("center", "scale", "eps", "eps_inside", "first")}
-            return Standardize(stage.over, groups=groups, **options)
-
-        model = with_trials(self.model, slice(0, len(X)), block)
-        normalizer = model.normalizer.map_stages(grouped)
-        changed = copy(model)
-        object.__setattr__(changed, "normalizer", normalizer)
-        try:
-            return fisher(changed, self.params, X, dtype=self.dtype)
-        except InputError as error:
-            raise InputError(f"{block.place(0, len(X) - 1)}, counted from 0: {error}") from None
 
 
 def without_caches(model: GLM) -> GLM:

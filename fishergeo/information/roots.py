@@ -33,10 +33,28 @@ def apart(f: Factors) -> bool:
 
 def block_roots(parts: tuple[Factors, ...]) -> Floats:
     """Roots (H, D+2, m) of the blocks of N φ F on the diagonal, where all others are 0."""
-    roots = [f.chart.side(_triangles(f).transpose(1, 0, 2)).transpose(1, 2, 0) for f in parts]
+    roots = [of_blocks(f.chart, _triangles(f)) for f in parts]
     if len(roots) == 1:
         return roots[0]
     return np.stack([_joined([root[h] for root in roots]) for h in range(len(roots[0]))])
+
+
+def of_blocks(chart: Chart, R: Floats) -> Floats:
+    """Roots of the blocks on the diagonal from the triangular factors (H, m, m) of √η'' φ for each unit."""
+    return chart.side(R.transpose(1, 0, 2)).transpose(1, 2, 0)
+
+
+def of_units(chart: Chart, mixing: Floats | None, R: Floats) -> Floats:
+    """A root (P, Hm) from the triangular factors of √η'' φ for each of the independent outputs that are mixed."""
+    H, m = R.shape[:2]
+    L = np.eye(H) if mixing is None else mixing
+    return chart.adjoint((L.T[:, None, :, None] * R[:, :, None]).reshape(H * m, H, m)).T
+
+
+def of_columns(chart: Chart, R: Floats) -> Floats:
+    """A root from the triangular factor of the `columns` of all cases."""
+    H, m = chart.params.units, chart.features
+    return chart.adjoint(R[:, : H * m].reshape(-1, H, m), R[:, H * m :].reshape(len(R), H, -1)).T
 
 
 def root(parts: tuple[Factors, ...]) -> Floats:
@@ -55,17 +73,13 @@ def _joined(roots: list[Floats]) -> Floats:
 
 
 def _root(f: Factors) -> Floats:
-    H, m = f.chart.params.units, f.chart.features
     if by_unit(f):
-        L, R = np.eye(H) if f.hessian.mixing is None else f.hessian.mixing, _triangles(f)
-        rows = (L.T[:, None, :, None] * R[:, :, None]).reshape(H * m, H, m)
-        return f.chart.adjoint(rows).T
-    columns = H * (m + f.chart.ends)
-    triangle = Triangle(columns)
-    for piece in f.pieces(max(16, columns // outputs(f))):
-        triangle.add(_columns(f.chart, piece))
-    R = triangle.R
-    return f.chart.adjoint(R[:, : H * m].reshape(-1, H, m), R[:, H * m :].reshape(len(R), H, -1)).T
+        return of_units(f.chart, f.hessian.mixing, _triangles(f))
+    size = f.chart.params.units * (f.chart.features + f.chart.ends)
+    triangle = Triangle(size)
+    for piece in f.pieces(max(16, size // outputs(f))):
+        triangle.add(columns(f.chart, piece))
+    return of_columns(f.chart, triangle.R)
 
 
 def _triangles(f: Factors) -> Floats:
@@ -110,7 +124,7 @@ def pulled(chart: Chart, piece: Piece, rows: Floats) -> Floats:
 
 
 @np.errstate(under="ignore")
-def _columns(chart: Chart, piece: Piece) -> Floats:
+def columns(chart: Chart, piece: Piece) -> Floats:
     """The rows of a piece, as columns (H m + H ends, k n): coefficients, then b and g where stages on cases follow."""
     B, n = half(piece), len(piece)
     S = pulled(chart, piece, B)
@@ -129,7 +143,7 @@ def rows(f: Factors, least: int = 1) -> Iterator[Floats]:
     """The rows B_n J_n (k n, P), a piece at a time, of at least about so many rows."""
     H, m, size = f.chart.params.units, f.chart.features, f.chart.params.size
     for piece in f.pieces(max(1, max(least, _BLOCK // size) // outputs(f))):
-        y = _columns(f.chart, piece).T
+        y = columns(f.chart, piece).T
         yield f.chart.adjoint(y[:, : H * m].reshape(-1, H, m), y[:, H * m :].reshape(len(y), H, -1))
 
 

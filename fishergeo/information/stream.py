@@ -20,13 +20,14 @@ from ..frozen import Frozen
 from ..model import GLM, Params
 from ..normalizer import Normalizer
 from ..standardize import Standardize
+from .apart import Apart
 from .checkpoint import Checkpoint, fingerprint
 from .execution import Run
 from .fold import Fold, Stream, add, append, count
 from .matrices import check_model, what
 from .moments import Moments, stage_on, unit_stages
 from .operator import Metric
-from .plan import Affine, Apart, Inputs, Plan, over_columns, within_cases
+from .plan import Affine, Inputs, Plan, join, over_columns, within_cases
 from .rows import rows as rows_of
 from .sources import Rows
 from .structure import Chart, split, weights_mix
@@ -35,8 +36,9 @@ from .structure import Chart, split, weights_mix
 class StreamedFisher(Metric):
     """The exact Fisher matrix of a source of rows: the matrix takes one pass over the data, and so does a product.
 
-    Once the matrix is there, products come from it.  There is no root of it, which would have a column for each case:
-    rank and null space are found from its eigenvalues, of which those below P·eps times the largest count as 0.
+    Once the matrix is there, products come from it.  Rank, null space and undamped solves take one pass more, for the
+    triangular factor of √η''J; of sparse inputs, and of those that can be had once, they are found from the eigenvalues
+    of F instead, of which those below P·eps times the largest count as 0.
     """
 
     def __init__(self, model: GLM, p: Params, stream: Stream, dtype: type = np.float64) -> None:
@@ -73,8 +75,16 @@ class StreamedFisher(Metric):
         dense.flags.writeable = False
         return dense
 
+    @property
+    def has_root(self) -> bool:
+        """Whether rank and null space are found from a root of F, without squaring the condition number."""
+        return not self.plan.sparse and not self.stream.rows.once
+
     @cached_property
     def _roots(self) -> Floats:
+        if self.has_root:
+            fold = Fold("triangular factor", self.plan.triangles, join)
+            return self.plan.rooted(fold.result(self.stream)) / np.sqrt(self._scale)
         values, vectors = np.linalg.eigh(self._blocks)
         values[values <= self.shape[0] * np.finfo(float).eps * values.max()] = 0
         return vectors * np.sqrt(values[:, None])
