@@ -11,6 +11,7 @@ import numpy as np
 from .axes import Axis
 from .cells import Array, Cells
 from .errors import InputError, real_array
+from .foreign import Foreign
 from .standardize import Scale, Standardized, root, usable
 
 
@@ -84,7 +85,7 @@ class Frozen:
     def _as(self, t: Array, field: str) -> Array:
         """A statistic in the number system of ``t``: floats, exact rationals, or a symbol for each entry."""
         value = getattr(self, field)
-        if np.ndim(value) and hasattr(t, "given"):
+        if (np.ndim(value) or isinstance(t, Foreign)) and hasattr(t, "given"):
             return t.given(field, value)
         if np.ndim(value) == 2:
             value = value[: t.shape[-2]]

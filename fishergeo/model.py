@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .errors import InputError, check_count, generator, real_array
+from .errors import InputError, check_count, generator
 from .families import Family, Floats, Hessian
 from .families.core import REALS
+from .foreign import Foreign, ForeignLinearization, reader
 from .initial import center, reach
 from .links import Curve, Link, canonical, curve, refusal
 from .normalizers import Normalized, Normalizer, identity
@@ -78,6 +79,7 @@ class GLM:
     def linearize(self, p: Params, X: ArrayLike) -> Linearization:
         """The model at ``p`` on the inputs X (N, D) or (N, S, D), with its exact Jacobian (batch statistics included).
 
+        X may be an array of another library, such as torch: then so are the results, in its precision on its device.
         Raises `InputError` for arrays that do not fit each other, for nan or inf, and where a normalizer meets σ = 0.
         """
         p, X = self._checked(p, X)
@@ -93,7 +95,8 @@ class GLM:
             Z = normalized.value if p.gain is None else p.gain * normalized.value
             Z = Z + p.bias
         at = self.predict(Z)
-        return Linearization(self, Z, at.mean, at.bent, p, normalized)
+        found = Linearization(self, Z, at.mean, at.bent, p, normalized)
+        return ForeignLinearization(found) if isinstance(X, Foreign) else found
 
     def predict(self, Z: Floats) -> Prediction:
         """What family and link make of predictors Z (N, [S,] H).
@@ -137,8 +140,14 @@ class GLM:
                 "link=fg.links.log, or move the bias into that range"
             )
 
-    def _checked(self, p: Params, X: ArrayLike) -> tuple[Params, Floats]:
-        X = real_array(X, "X is an array").astype(float, copy=False)
+    def _checked(self, p: Params, X: Any) -> tuple[Params, Floats]:
+        read = reader(X)
+        X = read(X, "X is an array")
+        if self.normalizer.opaque and isinstance(X, Foreign):
+            raise InputError(
+                f"{self.normalizer.name} is given by a function of NumPy arrays: give X as one, or describe the stage by "
+                "fg.Standardize"
+            )
         if X.ndim not in (2, 3) or 0 in X.shape:
             raise InputError(f"X has shape {X.shape}: give (cases, inputs) or (cases, positions, inputs), not empty")
         if not isinstance(p, Params):
@@ -147,9 +156,8 @@ class GLM:
             )
         if p.weight is None or p.bias is None:
             raise InputError("parameters need a weight (H, D) and a bias (H,): one of them is None; use model.init")
-        W, b = (real_array(v, f"the {name} is an array").astype(float, copy=False)
-                for name, v in (("weight", p.weight), ("bias", p.bias)))  # fmt: skip
-        g = None if p.gain is None else real_array(p.gain, "the gain is an array").astype(float, copy=False)
+        W, b = (read(v, f"the {name} is an array") for name, v in (("weight", p.weight), ("bias", p.bias)))
+        g = None if p.gain is None else read(p.gain, "the gain is an array")
         if W.ndim != 2 or W.shape[1] != X.shape[-1]:
             raise InputError(f"weights have shape {W.shape} but X has {X.shape[-1]} inputs: give (units, {X.shape[-1]})")
         if b.shape != W.shape[:1] or (g is not None and g.shape != W.shape[:1]):
@@ -177,8 +185,7 @@ class GLM:
 
     def log_likelihood(self, p: Params, X: ArrayLike, Y: ArrayLike) -> Floats:
         """log p(y_n | x_n) of every case, summed over its outputs, shape (N, [S]); Ba et al. eq. (9)."""
-        at = self.linearize(p, X)
-        return self.family.log_density(self.family.encode(Y, at.Z.shape), at.natural, self.dispersion)
+        return self.linearize(p, X).log_likelihood(Y)
 
     def loss(self, p: Params, X: ArrayLike, Y: ArrayLike) -> float:
         """The mean negative log-likelihood over cases (and positions)."""
@@ -204,7 +211,7 @@ class GLM:
         direction = v if isinstance(v, Params) else self.unravel(v, at.params.units)
         for name in ("weight", "bias", "gain"):
             shape, got = (
-                None if v is None else np.shape(v) for v in (getattr(at.params, name), getattr(direction, name))
+                None if v is None else tuple(np.shape(v)) for v in (getattr(at.params, name), getattr(direction, name))
             )
             if (got if got is None or shape is None else got[-len(shape) :]) != shape:
                 raise InputError(f"jvp got a {name} of shape {got}: the parameters have {shape}; give as many numbers")
@@ -212,14 +219,14 @@ class GLM:
 
     def vjp(self, p: Params, X: ArrayLike, dZ: ArrayLike) -> Params:
         """The gradient of Σ dZ·Z with respect to the parameters."""
-        at, cotangent = self.linearize(p, X), real_array(dZ, "vjp got an array").astype(float, copy=False)
-        if cotangent.shape[-at.Z.ndim :] != at.Z.shape:
-            raise InputError(f"vjp got an array of shape {cotangent.shape}: give {at.Z.shape}, the shape of Z")
+        at, cotangent = self.linearize(p, X), reader(X)(dZ, "vjp got an array")
+        if cotangent.shape[-at.Z.ndim :] != tuple(at.Z.shape):
+            raise InputError(f"vjp got an array of shape {cotangent.shape}: give {tuple(at.Z.shape)}, the shape of Z")
         return at.vjp(cotangent)
 
     def sample(self, p: Params, X: ArrayLike, rng: np.random.Generator | int | None = None) -> Floats:
         """One draw y ~ p(y | X), shape (N, [S,] H); one-hot rows for a categorical family."""
-        return self.family.draw(self.mean(p, X), self.dispersion, generator("sample", rng))
+        return self.linearize(p, X).sample(generator("sample", rng))
 
 
 @dataclass(frozen=True)
@@ -268,6 +275,15 @@ class Prediction:
                 f"{self.Z[at]:.4g}; shrink the weights, or normalize the inputs"
             )
         return value
+
+    def log_likelihood(self, Y: ArrayLike) -> Floats:
+        """log p(y_n | z_n) of every case, summed over its outputs, shape (N, [S])."""
+        family = self.model.family
+        return family.log_density(family.encode(Y, self.Z.shape), self.natural, self.model.dispersion)
+
+    def sample(self, rng: np.random.Generator) -> Floats:
+        """One draw y ~ p(y | z), shape (N, [S,] H)."""
+        return self.model.family.draw(self.mean, self.model.dispersion, rng)
 
     def residual(self, Y: Any) -> Floats:
         """dθ/dz (y - E[y])/φ: the gradient of each case's log-likelihood with respect to z."""

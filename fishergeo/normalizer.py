@@ -13,6 +13,7 @@ import numpy as np
 from .axes import Axis, Site
 from .cells import Array
 from .errors import InputError
+from .foreign import Foreign
 from .frozen import Frozen
 from .opaque import Opaque, OpaquelyDone
 from .spectral import Spectral, SpectrallyScaled
@@ -20,6 +21,7 @@ from .standardize import Scale, Standardize, Standardized, check_eps
 
 Stage = Standardize | Frozen | Spectral | Opaque
 Done = Standardized | SpectrallyScaled | OpaquelyDone
+Numbers = np.ndarray | Foreign  # arrays of numbers, not of index notation
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,7 @@ def _last(stages: tuple[Done, ...], t: Array) -> Array:
 
 def _cases(X: Array) -> Array:
     """X with its positions laid out as cases, (N S, D); an index-notation array contracts any number of axes."""
-    return X.reshape(-1, X.shape[-1]) if isinstance(X, np.ndarray) and X.ndim == 3 else X
+    return X.reshape(-1, X.shape[-1]) if isinstance(X, Numbers) and X.ndim == 3 else X
 
 
 @dataclass(frozen=True)
@@ -240,24 +242,18 @@ class Normalized:
     def _inputs(self) -> Array:
         """X̂ for the differential: centered where A is centered next, so that a large offset costs no digits."""
         first = self.summed[0] if self.summed else None
-        if (
-            first is None
-            or first.mean is None
-            or first.frozen
-            or -1 in first.axes
-            or not isinstance(self.Xhat, np.ndarray)
-        ):
+        if first is None or first.mean is None or first.frozen or -1 in first.axes or not isinstance(self.Xhat, Numbers):
             return self.Xhat
         return self.Xhat - self.Xhat.mean(axis=first.axes, keepdims=True)
 
     def sums(self, dW: Array) -> Array:
         """dA = X̂ dŴᵀ for changes dŴ (..., H, D) of the normalized weights."""
         dA = _cases(self._inputs) @ dW.swapaxes(-1, -2)
-        return dA.reshape(*dW.shape[:-2], *self.A.shape) if isinstance(dA, np.ndarray) and self.A.ndim == 3 else dA
+        return dA.reshape(*dW.shape[:-2], *self.A.shape) if isinstance(dA, Numbers) and self.A.ndim == 3 else dA
 
     def sums_adjoint(self, dA: Array) -> Array:
         """The gradient with respect to Ŵ (..., H, D) for a cotangent dA (..., N, [S,] H) of A."""
-        if isinstance(dA, np.ndarray) and self.A.ndim == 3:
+        if isinstance(dA, Numbers) and self.A.ndim == 3:
             dA = dA.reshape(*dA.shape[:-3], -1, dA.shape[-1])
         return dA.swapaxes(-1, -2) @ _cases(self._inputs)
 

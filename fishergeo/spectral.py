@@ -40,14 +40,16 @@ class Spectral:
     def __call__(self, t: Array, layout: tuple[Axis, ...], who: str = "Spectral") -> SpectrallyScaled:
         """W/σ, for numbers, exact numbers (of rank two at most) and index-notation arrays."""
         if hasattr(t, "largest_singular"):
-            sigma, u, v = t.largest_singular()
-            return SpectrallyScaled(t / sigma, sigma, u, v, (), who)
+            sigma, u, v, *largest = t.largest_singular()
+            if largest and largest[0] == 0:
+                raise _all_zero(who)
+            return SpectrallyScaled(t / sigma, sigma, u, v, tuple(largest), who)
         if t.dtype == object:
             sigma = _exact(t, who)
             return SpectrallyScaled(t / sigma, sigma, None, None, (), who)
         U, s, Vt = np.linalg.svd(t.real, full_matrices=True)
         if s[0] == 0:
-            raise InputError(f"{who}: all weights are 0, so their largest singular value is 0; use other weights")
+            raise _all_zero(who)
         u, v = U[:, 0], Vt[0]
         sigma = (u @ t @ v).reshape(1, 1)  # to first order in an imaginary part too, for the complex step
         return SpectrallyScaled(t / sigma, sigma, u[:, None], v[None, :], tuple(s[:2]), who, (U, s, Vt))
@@ -95,12 +97,16 @@ class SpectrallyScaled:
             raise InputError(f"{self.who}: the singular vectors of exact numbers are not computed; use floats")
         if len(self.largest) == 2:
             first, second = self.largest
-            if first - second <= 64 * np.finfo(float).eps * max(self.value.shape) * first:
+            if first - second <= 64 * getattr(self.value, "eps", np.finfo(float).eps) * max(self.value.shape) * first:
                 raise InputError(
                     f"{self.who}: the two largest singular values of the weights are both {first:.6g}, where it has "
                     "no derivative, only one-sided ones; move the weights off this point"
                 )
         return self.u * self.v
+
+
+def _all_zero(who: str) -> InputError:
+    return InputError(f"{who}: all weights are 0, so their largest singular value is 0; use other weights")
 
 
 def _turn(U: Any, s: Any, Vt: Any, dW: Any) -> tuple[Any, Any]:
@@ -131,7 +137,7 @@ def _exact(t: Any, who: str) -> Any:
         gram = small @ small.T
         first, second = (sympy.expand(power.trace()) for power in (gram, gram @ gram))  # λ + λ' and λ² + λ'²
         if first == 0:
-            raise InputError(f"{who}: all weights are 0, so their largest singular value is 0; use other weights")
+            raise _all_zero(who)
         third = sympy.expand((gram @ gram @ gram).trace()) if len(small) > 2 else None
         # 6 times Σ of the products of three eigenvalues
         if third is None or (first**3 - 3 * first * second + 2 * third).equals(0):

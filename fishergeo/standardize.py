@@ -27,6 +27,7 @@ import numpy as np
 from .axes import Axis
 from .cells import Array, Cells, First
 from .errors import InputError, is_count
+from .foreign import Foreign, host
 
 
 class Scale(enum.Enum):
@@ -269,11 +270,12 @@ def root(x: Array) -> Array:
 
 
 def _refuse_constant(
-    spread: Array, t: Array, c: Array, cells: Cells, layout: tuple[Axis, ...], who: str, exact: bool
+    spread: Any, t: Array, c: Array, cells: Cells, layout: tuple[Axis, ...], who: str, exact: bool
 ) -> None:
     """Raise if a cell is constant up to rounding, where 1/σ is meaningless, or so small that its σ² underflows."""
-    if not isinstance(spread, np.ndarray):
+    if not isinstance(spread, np.ndarray | Foreign):
         return
+    spread = host(spread)
     single = set(cells.axes) - {axis for axis, _ in cells.groups}  # along which the spread has length 1
     repeats = math.prod(t.shape[axis] // parts for axis, parts in cells.groups)
 
@@ -285,12 +287,12 @@ def _refuse_constant(
     if spread.dtype == object:
         flat = np.array([value == 0 for value in spread.ravel()]).reshape(spread.shape)
     else:
+        level = host(root(cells.sum(abs(t) ** 2) / cells.count))
         limits = np.finfo(spread.dtype)
-        level = np.sqrt(cells.sum(np.abs(t) ** 2) / cells.count)
         flat = np.abs(spread) <= 64 * limits.eps * level
         tiny = np.abs(spread) < limits.tiny**0.5
         if tiny.any():
-            deviation, size = (cells.sum(np.abs(array)) / cells.count for array in (c, t))
+            deviation, size = (host(cells.sum(abs(array)) / cells.count) for array in (c, t))
             tiny &= deviation > 64 * limits.eps * size
             if tiny.any():
                 raise InputError(

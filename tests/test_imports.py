@@ -19,7 +19,7 @@ ROOT = Path(fg.__file__).parent
 LAYERS = (
     "errors",
     "axes special levels",
-    "cells",
+    "cells foreign",
     "standardize",
     "frozen spectral opaque",
     "normalizer",
@@ -145,6 +145,7 @@ HEAVY = (
     "tqdm",
     "statsmodels",
     "sklearn",
+    "array_api_compat",
 )
 
 

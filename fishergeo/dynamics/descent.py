@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from ..axes import Axis
 from ..errors import InputError, check_count, generator
 from ..families import Floats
+from ..foreign import check_numpy
 from ..model import GLM, Linearization, Params
 from .optimizers import Optimizer, check_optimizer
 from .scale import ScaleGroup, scale_group
@@ -52,6 +53,7 @@ def descend(
     check_count("descend", 1, steps=steps)
     if progress is not None and not callable(progress):
         raise InputError(f"descend got progress={progress!r}: give a function of (step, steps), or leave it out")
+    check_numpy("descend", X)
     at = model.linearize(p, X)
     inputs, y = np.asarray(X, dtype=float), model.family.encode(Y, at.Z.shape)
     _check_batch(model, optimizer.batch, inputs.shape)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import InputError, check_positive
 from ..families import Floats
+from ..foreign import check_numpy
 from ..information.matrices import fisher
 from ..model import GLM, Params
 from .descent import check_model
@@ -57,6 +58,7 @@ def effective_step(
     check_positive("effective_step", rate=rate)
     if group is not None and not isinstance(group, ScaleGroup):
         raise InputError(f"effective_step got group={group!r}: give what scale_group returns, or leave it out")
+    check_numpy("effective_step", X)
     p = model.linearize(p, X).params
     vectors = (group or scale_group(model.normalizer)).vectors
     W = p.weight
@@ -131,6 +133,7 @@ def scaling_slopes(
         c = np.array(np.nan)
     if c.ndim != 1 or len(np.unique(c)) < 3 or not (np.isfinite(c) & (c > 0)).all() or np.ma.is_masked(factors):
         raise InputError(f"scaling_slopes got factors={factors!r}: a slope needs at least three different factors > 0")
+    check_numpy("scaling_slopes", X)
     p = model.linearize(p, X).params
     places = model.unravel(np.arange(p.size), p.units)
     kinds = {"w": places.weight, "b": places.bias} | ({} if places.gain is None else {"g": places.gain})

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import InputError
 from ..families import Floats
+from ..foreign import check_numpy, is_foreign
 from ..links import canonical
 from ..model import GLM, Linearization, Params
 from ..normalizers import Frozen
@@ -33,11 +34,17 @@ def fisher(model: GLM, p: Params, X: Any, *, dtype: type = np.float64, **how: An
 
     With ``dtype=np.float32`` the products with the inputs are of single precision, summed up in double: errors of about
     1e-6 for half the time and memory traffic.  X is an array, or a source of blocks of rows of any size: what `rows`
-    takes, where it is not in memory or sparse; ``how`` it is gone through are the fields of `Run`.  Raises `InputError`
-    for other types and what `GLM.linearize` refuses.
+    takes, where it is not in memory or sparse; ``how`` it is gone through are the fields of `Run`.  For an array of
+    another library, such as torch, the result is a `ForeignFisher`.  Raises `InputError` for other types and what
+    `GLM.linearize` refuses.
     """
     if dtype not in (np.float32, np.float64):
         raise InputError(f"fisher got dtype={dtype!r}: products are of np.float64, or faster of np.float32")
+    if is_foreign(X):
+        from .foreign import foreign_fisher
+
+        check_model(model)
+        return foreign_fisher(model.linearize(p, X), dtype, how)
     if how or is_source(X):
         from .stream import streamed
 
@@ -85,8 +92,9 @@ def by_jacobian(at: Linearization, kind: type[ByJacobian] = ByJacobian) -> ByJac
 
 
 def linearized(model: GLM, p: Params, X: ArrayLike) -> Linearization:
-    """The model at p on X; raises `InputError` for what is no model."""
+    """The model at p on X; raises `InputError` for what is no model, and for arrays of other libraries."""
     check_model(model)
+    check_numpy("this matrix", X)
     return model.linearize(p, X)
 
 
