@@ -14,6 +14,7 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from dask import array as dask_array
 from dask import dataframe as dask_frame
 from distributed import Client, LocalCluster
@@ -434,3 +435,16 @@ def test_options_that_are_none(model, p, X):
         fg.fisher(model, p, X, wrkers=2)
     assert "a Fisher matrix needs a model" in message(fg.fisher, 3, p, fg.rows(X))
     gc.collect()
+
+
+def test_what_a_missing_package_is_needed_for(model, p, X, tmp_path, monkeypatch):
+    pd.DataFrame(X).rename(columns=str).to_parquet(tmp_path / "t.parquet")
+    zarr.save(str(tmp_path / "z.zarr"), X)
+    for name in ("pyarrow", "pyarrow.parquet", "zarr", "distributed", "tqdm"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert 'pip install "fishergeo[files]"' in message(fg.rows, tmp_path / "t.parquet")
+    assert 'pip install "fishergeo[files]"' in message(fg.rows, tmp_path / "z.zarr")
+    assert 'pip install "fishergeo[dask]"' in message(fg.fisher, model, p, fg.rows(X), client="tcp://127.0.0.1:1")
+    assert "pip install tqdm" in message(fg.fisher, model, p, fg.rows(X), progress=True)
+    F = fg.fisher(model, p, fg.rows(X))
+    assert (F.to_dense() == fg.fisher(model, p, fg.rows(X), progress=False).to_dense()).all()

@@ -40,6 +40,8 @@ def open_file(path: str, block: int | None, columns: Any, member: str | None) ->
         if suffix == ".zarr":
             return _zarr(path, block, member)
         return _parquet(path, block, columns) if suffix == ".parquet" else _csv(path, block, columns)
+    except ImportError as error:
+        raise InputError(f'{path} needs {error.name}: pip install "fishergeo[files]"') from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, SyntaxError) as error:
         if isinstance(error, InputError):
             raise

@@ -50,6 +50,7 @@ class Fold:
     def __init__(self, label: str, task: Callable[[Block], Arrays], combine: Combine) -> None:
         self.label, self.task, self.combine = label, task, combine
         self.state: tuple[int, Arrays] = (0, [])  # the blocks done, and their sum: changed together
+        self.complete = False
 
     def result(self, stream: Stream) -> Arrays:
         """The sum over all blocks; what was done before an error or an interruption is not done again."""
@@ -57,7 +58,7 @@ class Fold:
         if kept is not None and kept.sums.get(self.label, (0, []))[0] > self.state[0]:
             self.state = kept.sums[self.label]
         done, total = self.state
-        if rows.sizes is not None and done == len(rows.sizes):
+        if self.complete or (rows.sizes is not None and done == len(rows.sizes)):
             return total
         saved = done
         with run.shown(self.label, rows.cases) as show:
@@ -76,6 +77,7 @@ class Fold:
             finally:
                 if kept is not None and self.state[0] > saved:
                     kept.save(self.label, *self.state)
+        self.complete = True
         return total
 
     def _note(self, kept: Checkpoint | None) -> str:

@@ -142,10 +142,10 @@ class Plan:
         return [np.array([float(cases)]), *sums.arrays]
 
     def finished(self, total: Arrays) -> Floats:
-        """N φ F (P, P) from the sums over all blocks, or its blocks (H, D+2, D+2) where all others are 0."""
+        """N φ F (P, P) from the sums over all blocks, which are used up; its blocks (H, D+2, D+2) where others are 0."""
         sums = self.sums()
-        for own, whole in zip(sums.arrays, total[1:], strict=True):
-            own[...] = whole
+        count = len(sums.grams.sums)
+        sums.grams.sums, (sums.bias, sums.gain, sums.rest) = total[1 : 1 + count], total[1 + count :]
         return sums.diagonal_blocks() if sums.diagonal else sums.dense()
 
     def product(self, block: Block, V: Floats) -> Arrays:

@@ -88,7 +88,11 @@ class SparseGrams(Grams):
 
     def __init__(self, inputs: int, count: int, center: Floats | None, constant: bool) -> None:
         self.features, self.count, self.center, self.constant = inputs + constant, count, center, constant
-        self.sums: list[Any] = [np.zeros((count, inputs, inputs)), np.zeros((count, inputs)), np.zeros(count)]
+        self.sums: list[Any] = [
+            np.zeros((count, self.features, self.features)),
+            np.zeros((count, inputs)),
+            np.zeros(count),
+        ]
 
     def add(self, phi: Any, weights: Floats) -> None:
         """Add a block of cases: X (n, D), ω (T, n)."""
@@ -107,22 +111,20 @@ class SparseGrams(Grams):
         for a in range(start, stop):
             where = slice(*columns.indptr[a : a + 2])
             rows = columns.indices[where]
-            total[:, start:, a] += (X[rows].T @ (columns.data[where, None] * omega[rows])).T
+            total[:, a, start : start + X.shape[1]] += (X[rows].T @ (columns.data[where, None] * omega[rows])).T
 
     def matrices(self) -> list[Floats]:
         """The T symmetric matrices (m, m).  The sums are used up."""
         (total, along, whole), self.sums = self.sums, []
-        D, out = along.shape[1], []
-        for G, s, w in zip(total, along, whole):
-            matrix = np.empty((self.features,) * 2)
-            mirror(G)
+        D = along.shape[1]
+        for matrix, s, w in zip(total, along, whole):
+            G = matrix[:D, :D]
+            mirror(G.T)
             if self.center is not None:
-                G -= np.outer(self.center, s)
+                for row, c, total_of in zip(G, self.center, s):  # without a second matrix
+                    row -= c * s + (total_of - w * c) * self.center
                 s = s - w * self.center
-                G -= np.outer(s, self.center)
-            matrix[:D, :D] = G
             if self.constant:
                 matrix[D, :D] = matrix[:D, D] = s
                 matrix[D, D] = w
-            out.append(matrix)
-        return out
+        return list(total)

@@ -65,7 +65,12 @@ class StreamedFisher(Metric):
     @cached_property
     def _blocks(self) -> Floats:
         """The blocks (K, P/K, P/K) on the diagonal; all others are 0."""
-        matrix = self.plan.finished(self._fold.result(self.stream)) / self._scale
+        total = self._fold.result(self.stream)
+        if self.stream.kept is not None:
+            total = [array.copy() for array in total]
+        self._fold.state = (0, [])
+        matrix = self.plan.finished(total)
+        matrix /= self._scale
         matrix.flags.writeable = False
         return matrix if matrix.ndim == 3 else matrix[None]
 
