@@ -47,8 +47,8 @@ class Stream:
 class Fold:
     """A sum over the blocks of a source, in their order, that can be interrupted and taken up again."""
 
-    def __init__(self, label: str, task: Callable[[Block], Arrays], combine: Combine) -> None:
-        self.label, self.task, self.combine = label, task, combine
+    def __init__(self, label: str, task: Callable[[Block], Arrays], combine: Combine, lasts: bool = False) -> None:
+        self.label, self.task, self.combine, self.lasts = label, task, combine, lasts
         self.state: tuple[int, Arrays] = (0, [])  # the blocks done, and their sum: changed together
         self.complete = False
 
@@ -72,7 +72,8 @@ class Fold:
                         kept.save(self.label, *self.state)
                         saved = done
             except BaseException as error:
-                error.add_note(self._note(kept))
+                if self.state[0] and (self.lasts or kept is not None):
+                    error.add_note(self._note(kept))
                 raise
             finally:
                 if kept is not None and self.state[0] > saved:

@@ -43,7 +43,7 @@ class StreamedFisher(Metric):
 
     def __init__(self, model: GLM, p: Params, stream: Stream, dtype: type = np.float64) -> None:
         self.stream, self.plan = plan_of(model, p, stream, dtype)
-        self._fold = Fold("Fisher matrix", self.plan.dense, add)
+        self._fold = Fold("Fisher matrix", self.plan.dense, add, lasts=not stream.rows.once)
         cases = self.stream.rows.cases
         entries = _positions(stream.rows)
         if cases is None:  # it can be gone through once, which is now
