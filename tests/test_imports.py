@@ -25,7 +25,7 @@ LAYERS = (
     "normalizer",
     "normalizers families transformations",
     "links params",
-    "initial",
+    "initial readers",
     "model running datasets",
     "symbolic",
     "closed_forms",

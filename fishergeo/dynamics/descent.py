@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from ..axes import Axis
 from ..errors import InputError, check_count, generator
 from ..families import Floats
-from ..foreign import check_numpy
 from ..model import GLM, Linearization, Params
+from ..readers import check_numpy
 from .optimizers import Optimizer, check_optimizer
 from .scale import ScaleGroup, scale_group
 from .trajectory import Trajectory, angles

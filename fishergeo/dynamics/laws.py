@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike
 
 from ..errors import InputError, check_positive
 from ..families import Floats
-from ..foreign import check_numpy
 from ..information.matrices import fisher
 from ..model import GLM, Params
+from ..readers import check_numpy
 from .descent import check_model
 from .scale import ScaleGroup, scale_group
 from .trajectory import Trajectory, axes

@@ -14,8 +14,9 @@ import numpy as np
 
 from ..axes import Axis, Site
 from ..errors import InputError
-from ..foreign import Foreign, ForeignLinearization, library, only_numpy
+from ..foreign import Foreign, library, only_numpy
 from ..model import Linearization, Params
+from ..readers import ForeignLinearization
 from .matrices import what
 
 _CHUNK = 1 << 22  # numbers in the largest array over a batch of vectors

@@ -17,10 +17,11 @@ from numpy.typing import ArrayLike
 
 from ..errors import InputError
 from ..families import Floats
-from ..foreign import check_numpy, is_foreign
+from ..foreign import is_foreign
 from ..links import canonical
 from ..model import GLM, Linearization, Params
 from ..normalizers import Frozen
+from ..readers import check_numpy
 from . import joint
 from .factored import ByJacobian, Factored
 from .operator import Metric
