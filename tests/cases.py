@@ -131,13 +131,18 @@ def composed(name: str, **sites: list[Any]) -> Case:
 
 
 def random_composition(
-    rng: np.random.Generator, name: str, axes: str = "nhd", eps: tuple[Any, ...] = (0,), rich: bool = False
+    rng: np.random.Generator,
+    name: str,
+    axes: str = "nhd",
+    eps: tuple[Any, ...] = (0,),
+    rich: bool = False,
+    stages: int | None = None,
 ) -> Case:
     """A normalizer of 1 to 3 random stages at random sites; ``rich`` adds groups, leading entries and Spectral."""
     options = [(True, "std"), (True, "norm"), (True, "nothing"), (False, "std"), (False, "norm")]
     sites: dict[str, list[Any]] = {"inputs": [], "weight": [], "summed": []}
     letters = {"inputs": "nsd", "weight": "hd", "summed": "nsh"}
-    for _ in range(rng.choice([1, 2, 2, 3])):
+    for _ in range(stages or rng.choice([1, 2, 2, 3])):
         site = rng.choice(list(sites))
         if rich and site == "weight" and rng.random() < 0.25:
             sites[site].append(SPECTRAL)

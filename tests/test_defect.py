@@ -64,6 +64,40 @@ def test_only_invariances_that_need_no_eps(pair, culprit):
     contracts.is_refused(lambda: eps_defect(*pair), culprit, "e.g. fg.batch_norm")
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_factor_of_another_stage(inside, rng):
+    """Weights divided by their largest singular value before and after: the factor holds both."""
+    both, transformation = fg.compose(fg.spectral_norm, fg.layer_norm), fg.weight_matrix_recentering
+    defect = eps_defect(both, transformation, inside)
+    ((place, old, new),) = defect.given
+    assert place == 0 and "Spectral()" in repr(defect)
+    X, W = example(both, rng)
+    moved = transformation.act(State(X, W), [random_value(p, X, W, rng) for p in transformation.parameters])
+    widened = both.with_eps(_EPS, inside)
+    before, after = widened(X, W), widened(moved.X, moved.W)
+    known = {old: before.weight[0].sigma.item(), new: after.weight[0].sigma.item(), EPSILON: _EPS}
+    factor = sympy.lambdify(SPREAD, defect.factor.xreplace(known), "numpy")(both(X, W).summed[0].sigma)
+    contracts.close(after.value, factor * before.value)
+    assert np.abs(factor - 1).max() > 1e-3
+
+
+def test_a_spectral_norm_takes_no_eps():
+    """The stage before it has the ε that breaks the invariance."""
+    defect = eps_defect(fg.compose(fg.weight_norm, fg.spectral_norm, fg.rms_norm), fg.weight_matrix_rescaling)
+    assert defect.quantity == r"\hat{w}_{h d}"
+    assert defect.factor == eps_defect(fg.weight_norm, fg.weight_matrix_rescaling).factor
+
+
+def test_no_factor_is_said():
+    """What is added before the division by √(σ² + ε) is centred away after it: the entries change by no factor."""
+    stages = (fg.Standardize(fg.Axis.INPUT, center=False, scale=fg.Scale.NORM), fg.Standardize(fg.Axis.INPUT))
+    pair = fg.Normalizer("mine", weight=stages), fg.weight_constant_shift
+    assert "ε = 0" in prove(*pair).conditions
+    assert eps_defect(*pair).factor.free_symbols >= {EPSILON, SPREAD}  # the second stage: its own entries scale
+    only_first = fg.Normalizer("mine", weight=(stages[0], fg.Standardize(fg.Axis.INPUT, scale=fg.Scale.NONE)))
+    contracts.is_refused(lambda: eps_defect(only_first, fg.weight_constant_shift), "not hold at all", "give a pair")
+
+
 ACTIONS = [
     (fg.layer_norm, (fg.weight_matrix_rescaling, fg.weight_matrix_recentering), True),
     (fg.layer_norm, (fg.weight_matrix_recentering, fg.case_rescaling, fg.weight_matrix_rescaling), True),

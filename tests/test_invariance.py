@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 
 import contracts
 import numpy as np
 import oracles
 import pytest
+import sympy
 from cases import (
     ALL,
     CASES_WITH_POSITIONS,
@@ -27,7 +29,9 @@ from cases import (
 )
 
 import fishergeo as fg
+from fishergeo.invariance.chain import Chain
 from fishergeo.invariance.proof import prove
+from fishergeo.symbolic.known import Mean
 from fishergeo.transformations import PAPER, TRANSFORMATIONS
 
 LEAST = 10  # what a person can check by hand: no more numbers than this in a witness's X, and in its W
@@ -140,6 +144,8 @@ CENTRED_WEIGHTS = {"weight": [("d", True, "nothing")]}
 WEIGHTS_CENTRED_OVER_UNITS = {"weight": [("h", True, "nothing")]}
 STANDARDIZED_DATA = {"inputs": [("n", True, "std")]}
 
+IN_THREE = ("nd", False, "std", EXACT, (("d", 3),))
+
 COMPOSITIONS = [
     # weights centred along the inputs do not see a constant added to all features of a case, and the other way round
     (CENTRED_WEIGHTS, "case_constant_shift", True),
@@ -191,6 +197,33 @@ COMPOSITIONS = [
     ({"weight": [SPECTRAL]}, "input_rotation", True),
     ({"weight": [SPECTRAL, ("d", False, "norm")]}, "weight_vector_rescaling", True),
     ({"weight": [SPECTRAL], "summed": [("n", True, "std")]}, "weight_vector_rescaling", True),
+    ({"weight": [SPECTRAL, ("d", True, "std")]}, "weight_constant_shift", True),
+    ({"weight": [("d", True, "std"), SPECTRAL]}, "weight_constant_shift", True),
+    ({"weight": [("d", True, "std"), SPECTRAL]}, "weight_vector_rescaling", True),
+    ({"weight": [("h", True, "nothing"), SPECTRAL]}, "weight_matrix_recentering", True),
+    ({"weight": [SPECTRAL, ("h", True, "nothing")]}, "weight_matrix_recentering", False),
+    ({"weight": [SPECTRAL], "summed": [("h", True, "std")]}, "weight_matrix_recentering", True),
+    (
+        {"weight": [("h", False, "std", EXACT, (), (HALF, math.floor)), SPECTRAL, ("d", True, "std")]},
+        "unit_permutation",
+        False,
+    ),
+    # sums of squares that an earlier stage leaves: all units have the same length, so that every group has
+    ({"summed": [("n", True, "std"), ("nh", False, "norm", EXACT, (("h", 2),))]}, "unit_permutation", True),
+    ({"summed": [("n", True, "std"), ("nh", True, "norm", EXACT, (("h", 2),))]}, "unit_permutation", True),
+    ({"summed": [("n", False, "norm"), ("nh", False, "std", EXACT, (("h", 3),))]}, "unit_permutation", True),
+    ({"weight": [("d", False, "norm"), ("hd", False, "norm", EXACT, (("h", 2),))]}, "unit_permutation", True),
+    ({"summed": [("n", True, "nothing"), ("nh", False, "norm", EXACT, (("h", 2),))]}, "unit_permutation", False),
+    ({"summed": [("n", True, "std", (0.5, True)), ("nh", False, "norm", EXACT, (("h", 2),))]}, "unit_permutation", False),
+    ({"summed": [("n", False, "std"), ("nh", True, "norm", EXACT, (("h", 2),))]}, "unit_permutation", False),
+    ({"summed": [("n", True, "std"), ("h", False, "norm", EXACT, (("h", 2),))]}, "unit_permutation", False),
+    # a shift that is the same for a group of inputs is centred away in that group, whatever it was divided by
+    (
+        {"inputs": [("nd", False, "std", EXACT, (("d", 3),)), ("d", True, "std", EXACT, (("d", 3),))]},
+        "case_constant_shift",
+        True,
+    ),
+    ({"inputs": [("nd", False, "std", EXACT, (("d", 3),)), ("d", True, "std")]}, "case_constant_shift", False),
 ]
 
 
@@ -202,6 +235,53 @@ def test_what_centring_makes_invisible(sites, name, invariant, rng):
     assert verdict.invariant == invariant
     if not invariant:
         contracts.witness_is_real(case, transformation, verdict.witness)
+
+
+CLAIMS = [  # a first stage, and the power whose mean over the samples it leaves as it is for each unit
+    (("n", False, "std"), 1, True),
+    (("n", True, "nothing"), 2, False),
+]
+
+
+@pytest.mark.parametrize(("first", "power", "center"), CLAIMS)
+def test_a_wrong_sum_of_an_earlier_stage_proves_what_is_false(first, power, center, monkeypatch):
+    """Sums that an earlier stage leaves are used in proofs: with one that it does not leave a false one is found."""
+    second = ("nh", center, "norm", EXACT, (("h", 2),))
+    normalizer = composed("two", summed=[first, second]).normalizer
+    assert not Chain(normalizer, fg.unit_permutation).invariant
+    assert not prove(normalizer, fg.unit_permutation)
+    means = Chain._means
+
+    def claimed(self, *arguments):
+        yield from means(self, *arguments)
+        yield Mean(power, (-2,), (1,), sympy.Integer(power - 1))
+
+    monkeypatch.setattr(Chain, "_means", claimed)
+    assert Chain(normalizer, fg.unit_permutation).invariant
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_deep_compositions_take_no_time(seed):
+    """Four stages at any sites: seconds where nested roots were written out, milliseconds where they are symbols."""
+    rng = np.random.default_rng(7000 + seed)
+    case = random_composition(rng, f"deep-{seed}", "nshd", eps=(0, 0, 0, 0.5), rich=True, stages=4)
+    transformation = TRANSFORMATIONS[seed % len(TRANSFORMATIONS)]
+    start = time.process_time()
+    verdict = prove(case.normalizer, transformation)
+    assert time.process_time() - start < 5
+    assert verdict.invariant == oracles.invariant(
+        case.forward, transformation.name, rng, told_apart(case.normalizer, (7, 5, 4))
+    )
+    if not verdict.invariant:
+        contracts.witness_is_real(case, transformation, verdict.witness)
+        assert len(repr(verdict)) < 3000
+
+
+def test_statistics_of_units_that_fill_no_groups_are_refused():
+    """Statistics of 6 units, and 3 groups that each need 3: there is no such model."""
+    stages = (fg.Standardize(fg.Axis.UNIT, groups={fg.Axis.UNIT: 3}), fg.Frozen([0.0] * 6, [1.0] * 6))
+    none = fg.Normalizer("none", summed=stages)
+    contracts.is_refused(lambda: prove(none, fg.sign_flip), "statistics of 6 units", "a multiple of 3")
 
 
 @each_transformation()

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import oracles
 import pytest
 import sympy
-from cases import ALL, PLAIN, SIZES, SIZES_WITH_POSITIONS, Case, Setup, each_case, each_transformation
+from cases import (
+    ALL,
+    PLAIN,
+    SIZES,
+    SIZES_WITH_POSITIONS,
+    Case,
+    Setup,
+    each_case,
+    each_transformation,
+    random_composition,
+)
 
 import fishergeo as fg
 from fishergeo.contracts.normalizers import blocks_scale_as_stated
+from fishergeo.invariance.numbers import example, random_value
 from fishergeo.invariance.proof import prove
 from fishergeo.normalizers import ZOO
 from fishergeo.symbolic.sums import I, J
-from fishergeo.transformations import PAPER, TRANSFORMATIONS, Rescale
+from fishergeo.transformations import PAPER, TRANSFORMATIONS, Rescale, State
 
 H = SIZES[-1]
 assert SIZES_WITH_POSITIONS[-1] == H
@@ -154,6 +167,81 @@ def test_laws_of_an_invariant_model_hold_for_every_family(case, transformation, 
         elif not family.coupled:  # one number added to every logit changes no probability, but does change Z
             with pytest.raises(AssertionError, match="of units"):
                 law_holds(law.blocks, values, setup, F, F1)
+
+
+LINKS = [(fg.bernoulli, fg.links.probit), (fg.bernoulli, fg.links.cauchit), (fg.gamma, fg.links.log)]
+
+
+def fisher_before_and_after(normalizer, transformation, family, link, rng):
+    """The values, the parameters and F before and after, in the basis of before; weights scaled so that Z > 0."""
+    X, W = example(normalizer, rng)
+    values = [random_value(parameter, X, W, rng) for parameter in transformation.parameters]
+    moved = transformation.act(State(X, W), values)
+    gain = 0.05 * rng.uniform(0.5, 1.5, len(W)) if normalizer.has_gain else None
+    p = fg.Params(W if gain is not None else 0.02 * W, rng.uniform(1.0, 1.5, len(W)), gain)
+    q = fg.Params(moved.W if gain is not None else 0.02 * moved.W, p.bias, p.gain)
+    model = fg.GLM(family, normalizer, link=link)
+    return values, p, *(fg.fisher(model, point, data).to_dense() for point, data in ((p, X), (q, moved.X)))
+
+
+def no_law_is_broken(law, values, p, F, F1, pairs, tolerance=1e-9):
+    size = p.size // p.units
+    at = {"w": range(p.inputs), "b": [p.inputs], "g": [p.inputs + 1]}
+    for i, j in pairs:
+        for name, stated in law.between(i, j, values).items():
+            if stated is not None:
+                block = np.ix_([i * size + k for k in at[name[0]]], [j * size + k for k in at[name[1]]])
+                assert np.abs(F1[block] - float(stated) * F[block]).max() <= tolerance * np.abs(F).max(), (law, name)
+
+
+@each_transformation()
+@pytest.mark.parametrize(("family", "link"), LINKS, ids=lambda v: v.name)
+def test_links_change_no_law_of_an_invariant_model(family, link, transformation, rng):
+    """Where Z stays, so do θ, dθ/dz and η'': F scales as it does under the canonical link."""
+    kept = [n for n in ZOO if prove(n, transformation) and not fg.fisher_scaling(n, transformation).congruent]
+    for normalizer in kept:
+        law = fg.fisher_scaling(normalizer, transformation)
+        if any(parameter.site is fg.Site.SUMMED for parameter in transformation.parameters):
+            continue
+        values, p, F, F1 = fisher_before_and_after(normalizer, transformation, family, link, rng)
+        no_law_is_broken(law, values, p, F, F1, itertools.product(range(p.units), repeat=2))
+
+
+def test_a_law_that_needs_a_gaussian_does_not_hold_under_another_link(rng):
+    """Cov[y|x] of a Gaussian is the same for all z, but dθ/dz is not under a link."""
+    law = fg.fisher_scaling(fg.identity, fg.dataset_rescaling)
+    assert not law.any_family and "as of a Gaussian" in repr(law)
+    for link, holds in ((fg.links.identity, True), (fg.links.log, False)):
+        values, p, F, F1 = fisher_before_and_after(fg.identity, fg.dataset_rescaling, fg.gaussian, link, rng)
+        if holds:
+            no_law_is_broken(law, values, p, F, F1, [(0, 0)])
+        else:
+            with pytest.raises(AssertionError):
+                no_law_is_broken(law, values, p, F, F1, [(0, 0)])
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_laws_of_random_compositions(seed):
+    """Stages at all sites, with positions: every stated factor is that of JᵀCJ with a matrix C that couples all units."""
+    rng = np.random.default_rng(300 + seed)
+    case = random_composition(rng, f"composition-{seed}", "nshd", eps=(0, 0, 0.5), rich=True)
+    normalizer, transformation = case.normalizer, TRANSFORMATIONS[seed % len(TRANSFORMATIONS)]
+    law = fg.fisher_scaling(normalizer, transformation)
+    if law.congruent or any(parameter.site is fg.Site.SUMMED for parameter in transformation.parameters):
+        return
+    X, W = example(normalizer, rng)
+    values = [random_value(parameter, X, W, rng) for parameter in transformation.parameters]
+    moved = transformation.act(State(X, W), values)
+    model, bias, gain = fg.GLM(fg.gaussian, normalizer), rng.normal(size=len(W)), rng.uniform(0.5, 1.5, len(W))
+    C = rng.normal(size=(len(W), len(W)))
+
+    def coupled(weight, data):
+        p = fg.Params(weight, bias, gain)
+        J = model.linearize(p, data).columns().reshape(p.size, -1, p.units)
+        return np.einsum("pnh,qnh->pq", J @ (C @ C.T), J, optimize=True) / J.shape[1]
+
+    pairs = itertools.product(range(min(3, len(W))), repeat=2)
+    no_law_is_broken(law, values, fg.Params(W, bias, gain), coupled(W, X), coupled(moved.W, moved.X), pairs)
 
 
 @pytest.mark.parametrize("normalizer", [fg.batch_norm, fg.weight_norm], ids=lambda n: n.name)

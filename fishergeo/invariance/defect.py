@@ -90,9 +90,11 @@ def _broken_by_eps(
 ) -> Iterator[Scaled]:
     """The stages in which alone an ε breaks the invariance, the last first."""
     for scaled in reversed(chain.scaled):
-        number = itertools.count()
+        if not isinstance(scaled.stage, Standardize):
+            continue
+        widened, number = scaled.stage.with_eps(EPSILON, inside), itertools.count()
         with_one = normalizer.map_stages(
-            lambda s, n=number, k=scaled.place: s.with_eps(EPSILON, inside) if next(n) == k else s  # type: ignore[misc]
+            lambda s, n=number, k=scaled.place, w=widened: w if next(n) == k else s  # type: ignore[misc]
         )
-        if isinstance(scaled.stage, Standardize) and changes_somewhere(with_one, transformation):
+        if changes_somewhere(with_one, transformation):
             yield scaled

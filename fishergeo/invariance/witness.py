@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import sympy
 
-from ..axes import Axis, Site
+from ..axes import Axis
 from ..errors import InputError
 from ..normalizers import Normalizer
 from ..symbolic.exact import differs
 from ..symbolic.latex import matrix
 from ..symbolic.surds import Surd, digits
 from ..transformations import Parameter, State, Transformation
-from .numbers import random_value, with_positions
+from .candidates import count_models, draw_model, shapes_of, simple_values, sizes_of
+from .numbers import random_value
 
-_HEIGHTS = ((0, 1), (0, 1, -1), (0, 1, 2, -1), (0, 1, 2, 3, -1, -2))
-_PER_SIZE = 128  # candidates tried at one size and height before the next
 _COUNTED = 200  # candidates tried in all before drawing
-
-_TURNS = (((0, -1), (1, 0)), ((Fraction(3, 5), Fraction(-4, 5)), (Fraction(4, 5), Fraction(3, 5))))  # rational rotations
 
 
 _Candidate = tuple[Any, Any, tuple[Any, ...]]  # X, W and the parameters
@@ -89,35 +84,38 @@ def search(normalizer: Normalizer, transformation: Transformation, signed: bool 
     """
 
     def candidates() -> Iterator[_Candidate]:
-        for size in _sizes(normalizer, transformation):
-            for values in _values(transformation.parameters, size, signed):
-                if _generic(normalizer, transformation, size, values):
-                    yield from ((X, W, values) for X, W in _models(size))
+        tried = 0
+        for size in sizes_of(normalizer, transformation):
+            for values in simple_values(transformation.parameters, size, signed):
+                if not _generic(normalizer, transformation, size, values):
+                    continue
+                for X, W, before in _counted(normalizer, *shapes_of(size)):
+                    if before is not None and _changes(normalizer, transformation, (X, W, values), before):
+                        yield X, W, values
+                    if (tried := tried + 1) == _COUNTED:
+                        return
 
     def drawn() -> Iterator[_Candidate]:
-        rng = np.random.default_rng(0)
-        for size in _sizes(normalizer, transformation):
-            for values in _values(transformation.parameters, size, signed):
-                likely = _generic(normalizer, transformation, size, values)
-                for X, W in (
-                    _draw(size, rng, parts) for parts in (1, 4)[: 1 + normalizer.opaque] for _ in range(40 * likely)
-                ):
+        rng, parts = np.random.default_rng(0), (1, 4) if normalizer.opaque else (1,)
+        for size in sizes_of(normalizer, transformation):
+            for values in simple_values(transformation.parameters, size, signed):
+                if not _generic(normalizer, transformation, size, values):
+                    continue
+                for X, W in (draw_model(size, rng, part) for part in parts for _ in range(40)):
                     if _changes(normalizer, transformation, (X, W, values)):
                         yield _lower(normalizer, transformation, (X, W, values))
 
     decide = _in_numbers if normalizer.opaque else _exactly
-    for X, W, values in itertools.chain(itertools.islice(candidates(), _COUNTED), drawn()):
-        if _changes(normalizer, transformation, (X, W, values)) and (
-            witness := decide(normalizer, transformation, State(X, W), values)
-        ):
+    for X, W, values in itertools.chain(candidates(), drawn()):
+        if (witness := decide(normalizer, transformation, State(X, W), values)) is not None:
             return witness
     return None
 
 
 def changes_somewhere(normalizer: Normalizer, transformation: Transformation, signed: bool = False) -> bool:
     """Whether Â changes on a random model of a size that degenerates nowhere; a hint, not a decision."""
-    *_, size = _sizes(normalizer, transformation)
-    choices = _values(transformation.parameters, size, signed)
+    *_, size = sizes_of(normalizer, transformation)
+    choices = simple_values(transformation.parameters, size, signed)
     return any(_generic(normalizer, transformation, size, values) for values in choices)
 
 
@@ -129,7 +127,7 @@ def _generic(
     A function need not be analytic: it is tried at several scales.
     """
     rng = np.random.default_rng(0)
-    X, W = (rng.normal(size=shape) for shape in _shapes(size))
+    X, W = (rng.normal(size=shape) for shape in shapes_of(size))
     scales = (1, 0.3, 3) if normalizer.opaque else (1,)
     return any(_changes(normalizer, transformation, (scale * X, scale * W, values)) for scale in scales)
 
@@ -137,9 +135,9 @@ def _generic(
 def trials(normalizer: Normalizer, transformation: Transformation, count: int = 6) -> tuple[float, int, int]:
     """The largest relative change of Â at random models with random parameters, the number of models and of sizes."""
     rng = np.random.default_rng(0)
-    worst, models, sizes = 0.0, 0, list(itertools.islice(_sizes(normalizer, transformation), 4, None, 5))
+    worst, models, sizes = 0.0, 0, list(itertools.islice(sizes_of(normalizer, transformation), 4, None, 5))
     for size, scale in itertools.product(sizes, np.geomspace(0.1, 10, count)):
-        X, W = (np.sqrt(scale) * rng.normal(size=shape) for shape in _shapes(size))
+        X, W = (np.sqrt(scale) * rng.normal(size=shape) for shape in shapes_of(size))
         values = tuple(random_value(parameter, X, W, rng) for parameter in transformation.parameters)
         if (pair := _evaluate(normalizer, transformation, State(X, W), values, float)) is not None:
             change, level = np.abs(pair[1] - pair[0]).max(), np.abs(pair).max()
@@ -155,17 +153,39 @@ def _floating(normalizer: Normalizer) -> Normalizer:
     return normalizer.map_eps(lambda eps: 0.5)
 
 
-def _changes(normalizer: Normalizer, transformation: Transformation, candidate: _Candidate) -> bool:
+def _changes(normalizer: Normalizer, transformation: Transformation, candidate: _Candidate, before: Any = None) -> bool:
+    """Whether Â changes by more than rounding; ``before`` is what it was, where that is known."""
     X, W, values = candidate
     with np.errstate(all="ignore"):
-        pair = _evaluate(_floating(normalizer), transformation, State(X, W), values, float)
+        pair = _evaluate(_floating(normalizer), transformation, State(X, W), values, float, before)
     return pair is not None and bool((np.abs(pair[0] - pair[1]) > 1e-9).any())
 
 
-def _draw(size: dict[Axis, int], rng: np.random.Generator, parts: int = 1) -> tuple[Any, Any]:
-    """Whole numbers from -2 to 2, or as many parts of a whole: a function may not tell whole numbers apart."""
-    X, W = (rng.integers(-2, 3, shape).astype(object) for shape in _shapes(size))
-    return (X, W) if parts == 1 else (X * Fraction(1, parts), W * Fraction(1, parts))
+class _Counted:
+    """The models of one size in order, with Â of a normalizer (None where it has none), found once for all searches."""
+
+    def __init__(self, normalizer: Normalizer, ours: tuple[int, ...], theirs: tuple[int, ...]) -> None:
+        self.normalizer, self.source = _floating(normalizer), count_models(ours, theirs)
+        self.found: list[tuple[Any, Any, Any]] = []
+
+    def __iter__(self) -> Iterator[tuple[Any, Any, Any]]:
+        for k in itertools.count():
+            if k == len(self.found):
+                model = next(self.source, None)
+                if model is None:
+                    return
+                self.found.append((*model, self._value(*model)))
+            yield self.found[k]
+
+    def _value(self, X: Any, W: Any) -> Any:
+        with np.errstate(all="ignore"):
+            try:
+                return self.normalizer(np.asarray(X, float), np.asarray(W, float)).value
+            except InputError:  # σ = 0: not an admissible model
+                return None
+
+
+_counted = lru_cache(maxsize=64)(_Counted)
 
 
 def _lower(normalizer: Normalizer, transformation: Transformation, candidate: _Candidate) -> _Candidate:
@@ -188,92 +208,22 @@ def _lower(normalizer: Normalizer, transformation: Transformation, candidate: _C
     return X, W, values
 
 
-def _sizes(normalizer: Normalizer, transformation: Transformation) -> Iterator[dict[Axis, int]]:
-    least, multiple = normalizer.minimum(), normalizer.multiples()
-    units = normalizer.units
-    if units is not None and (units < least[Axis.UNIT] or units % multiple[Axis.UNIT]):
-        raise InputError(
-            f"{normalizer.name} has statistics of {units} units but its cells need H >= {least[Axis.UNIT]}, a multiple "
-            f"of {multiple[Axis.UNIT]}: no model has both; give statistics of as many units"
-        )
-    for parameter in transformation.parameters:
-        if parameter.symbol in ("pi", "Q"):
-            (axis,) = parameter.axes
-            least[axis] = max(least[axis], 2)
-    axes = [Axis.SAMPLE, Axis.INPUT, Axis.UNIT]
-    if with_positions(normalizer, transformation):
-        axes.insert(1, Axis.POSITION)
-    start = {axis: least[axis] for axis in axes}
-    if units is not None:  # frozen statistics fix the number of units
-        start[Axis.UNIT] = units
-        axes.remove(Axis.UNIT)
-    grown = itertools.product(range(3), repeat=len(axes))
-    sizes = (
-        start | {axis: start[axis] + k * multiple[axis] for axis, k in zip(axes, more, strict=True)}
-        for more in sorted(grown, key=lambda more: (sum(more), more))
-    )
-    most = normalizer.positions  # frozen statistics may be of some positions only
-    yield from (size for size in sizes if most is None or size[Axis.POSITION] <= most)
-
-
-def _shapes(size: dict[Axis, int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The shapes of X and W at given sizes; X has positions where the sizes have."""
-    layout = Site.INPUTS.layout(2 + (Axis.POSITION in size))
-    return tuple(size[axis] for axis in layout), tuple(size[axis] for axis in Site.WEIGHT.layout(2))
-
-
-def _values(parameters: tuple[Parameter, ...], size: dict[Axis, int], signed: bool) -> Iterator[tuple[Any, ...]]:
-    """Simple parameters: δ = 2 (in one place, 1 elsewhere), γ = 1 (in one place, 0 elsewhere), a swap, a rotation."""
-    choices: list[list[Any]] = []
-    for parameter in parameters:
-        if parameter.symbol == "pi":
-            units = size[Axis.UNIT]
-            orders = [np.arange(units) for _ in range(1, min(units, 3))]
-            for order, other in zip(orders, (1, units - 1), strict=False):  # neighbours, and the first with the last
-                order[[0, other]] = other, 0
-            choices.append(orders)
-            continue
-        if parameter.symbol == "Q":
-            D = size[Axis.INPUT]
-            planes = [[0, 1], [0, D - 1]][: D - 1]  # the first axis and the last are of two groups, where there are
-            turns = [np.eye(D, dtype=int).astype(object) for _ in planes for _ in _TURNS]
-            for turn, (plane, corner) in zip(turns, itertools.product(planes, _TURNS), strict=True):
-                turn[np.ix_(plane, plane)] = corner
-            choices.append(turns)
-            continue
-        layout = parameter.site.layout(2 + (Axis.POSITION in size))
-        shape = tuple(size[axis] if axis in parameter.axes else 1 for axis in layout)
-        special, elsewhere = ((-1 if signed else 2), 1) if parameter.positive else (1, 0)
-        value = np.full(shape, elsewhere, dtype=object)
-        value.flat[0] = special
-        options = [value] if value.size == 1 else [value, np.full(shape, special, dtype=object)]
-        if signed:  # two factors -1 can cancel: each also stays what it is
-            options.append(np.full(shape, elsewhere, dtype=object))
-        choices.append(options)
-    return itertools.product(*choices)
-
-
-def _models(size: dict[Axis, int]) -> Iterator[tuple[Any, Any]]:
-    ours, theirs = _shapes(size)
-    inputs, weights = math.prod(ours), math.prod(theirs)
-    for heights in _HEIGHTS:
-        for entries in itertools.islice(itertools.product(heights, repeat=inputs + weights), _PER_SIZE):
-            # the first entries vary slowest: reversed, so that X and W both vary early
-            flat = np.array(entries[::-1], dtype=object)
-            yield flat[:inputs].reshape(ours), flat[inputs:].reshape(theirs)
-
-
 def _evaluate(
-    normalizer: Normalizer, transformation: Transformation, state: State, values: tuple[Any, ...], kind: type
+    normalizer: Normalizer,
+    transformation: Transformation,
+    state: State,
+    values: tuple[Any, ...],
+    kind: type,
+    before: Any = None,
 ) -> tuple[Any, Any] | None:
     convert = np.vectorize(Surd.of, otypes=[object]) if kind is object else (lambda array: np.asarray(array, float))
     cast = [v if p.symbol == "pi" else convert(v) for p, v in zip(transformation.parameters, values, strict=True)]
     start = State(convert(state.X), convert(state.W))
     moved = transformation.act(start, cast)
     try:
-        before = normalizer(start.X, start.W).value
+        before = normalizer(start.X, start.W).value if before is None else before
         after = normalizer(moved.X, moved.W, moved.shift).value
-    except InputError:  # σ = 0: not an admissible model
+    except (InputError, ZeroDivisionError):  # σ = 0: not an admissible model
         return None
     except ValueError as error:  # SymPy 1.14 factors some large integers wrongly, and notices
         if "is not a prime factor" not in str(error):

@@ -83,8 +83,8 @@ class Surd:
 
     def __truediv__(self, other: Any) -> Surd:
         other = Surd.of(other)
-        if other.is_zero:
-            raise ZeroDivisionError("an exact number was divided by 0")
+        if other.is_zero or (other.q is None and 0 in other.enclosure):
+            raise ZeroDivisionError("an exact number was divided by 0, or by what is not shown to be another number")
         if other.q is not None:
             return self * Surd(1 / (other.q * other.r), other.r)
         return self if self.is_zero else Surd(None, made=("/", self, other))
@@ -145,6 +145,20 @@ class Surd:
     def is_large(self) -> bool:
         """Whether the number is better given by its digits."""
         return self.operations > _LARGE
+
+    @functools.cached_property
+    def enclosure(self) -> Any:
+        """An interval of mpmath that contains the number; all numbers where a root or a quotient is not enclosed."""
+        from mpmath import iv
+        from mpmath.libmp import ComplexResult
+
+        precision, iv.prec = iv.prec, _BITS
+        try:
+            return self._interval
+        except (ComplexResult, ZeroDivisionError):  # an interval around 0 under a root or below a line
+            return iv.mpf(["-inf", "inf"])
+        finally:
+            iv.prec = precision
 
     @functools.cached_property
     def _interval(self) -> Any:
@@ -208,16 +222,13 @@ def digits(a: Surd, b: Surd) -> tuple[Any, Any] | None:
     """Both numbers to 50 digits, where it is shown that they differ: intervals around them have no point in common."""
     import sympy
     from mpmath import iv, mp
-    from mpmath.libmp import ComplexResult
 
+    intervals = [number.enclosure for number in (a, b)]
     precision, iv.prec = iv.prec, _BITS
     try:
-        intervals = [number._interval for number in (a, b)]
         apart = 0 not in intervals[0] - intervals[1]
         sharp = all(interval.delta <= abs(interval.mid) * iv.mpf(10) ** -_DIGITS for interval in intervals)
         middle = [interval.mid.a for interval in intervals]
-    except (ComplexResult, ZeroDivisionError):  # an interval around 0 under a root or below a line
-        return None
     finally:
         iv.prec = precision
     if not (apart and sharp):
