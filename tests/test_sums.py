@@ -10,7 +10,9 @@ import pytest
 import sympy
 
 from fishergeo.axes import Axis, Site
+from fishergeo.symbolic.groups import GROUP
 from fishergeo.symbolic.indexed import IndexArray, generic
+from fishergeo.symbolic.known import Known, Mean
 from fishergeo.symbolic.sums import INDEX, PERMUTATION, ROTATION, SIZE, axis_of, is_zero, normal, total
 
 SIZES = {Axis.SAMPLE: 4, Axis.POSITION: 2, Axis.UNIT: 3, Axis.INPUT: 5}  # small, all different
@@ -32,6 +34,8 @@ def evaluate(expr, arrays, at):
     if isinstance(expr, sympy.KroneckerDelta):
         first, second = (evaluate(index, arrays, at) for index in expr.args)
         return Fraction(int(first == second))
+    if expr.func == GROUP:
+        return evaluate(expr.args[0], arrays, at) * int(expr.args[1]) // SIZES[axis_of(expr)]
     if expr.func == PERMUTATION:
         return int(arrays["pi"][evaluate(expr.args[0], arrays, at)])
     if expr.is_Rational:
@@ -265,3 +269,70 @@ def test_arrays_that_do_not_fit_are_refused():
         X @ W
     with pytest.raises(ValueError, match="keepdims"):
         X.sum(axis=-1, keepdims=False)
+
+
+# --- arrays of which some sums are known ----------------------------------------------------------------------------
+
+M, L = sympy.Symbol("n_b", integer=True), sympy.Symbol("h_b", integer=True)
+CENTRED = Mean(1, (0,), (1,), sympy.S.Zero)
+UNIT_SQUARE = Mean(2, (0,), (1,), sympy.S.One)
+IN_TWO = (Mean(1, (0,), (2,), sympy.S.Zero), Mean(2, (0,), (2,), sympy.Rational(3)))  # two groups of cases
+
+
+def standardized(rng, parts):
+    """Rationals a_nh whose mean over each of ``parts`` runs of cases is 0, and whose mean square is 1 or 3."""
+    signs = np.array([1, -1]) if parts == 2 else np.array([1, -1, -1, 1])
+    columns = [np.tile(rng.permutation(signs), parts if parts == 2 else 1) for _ in range(SIZES[Axis.UNIT])]
+    return np.vectorize(Fraction, otypes=[object])(np.stack(columns, axis=1))
+
+
+SUMS = [  # a summand, its indices that are summed over, and whether nothing of the array is left
+    (lambda a: a[N, H], [N], True),
+    (lambda a: a[N, H] ** 2, [N], True),
+    (lambda a: a[N, H] ** 2 * z[H], [N], True),
+    (lambda a: a[N, H] ** 2 * x[N, D], [N], False),
+    (lambda a: a[N, H] * a[N, K], [N], False),
+    (lambda a: a[N, H] ** 2 * v[D] * z[H], [N, H], True),
+    (lambda a: a[N, H] ** 4, [N], False),
+    (lambda a: a[N, H], [H], False),
+    (lambda a: (a[N, H] - sympy.Rational(1, 2)) ** 2, [N], True),
+]
+IN_GROUPS = [
+    (lambda a: a[N, H] ** 2 * sympy.KroneckerDelta(GROUP(N, 2), GROUP(M, 2)), [N], True),
+    (lambda a: a[N, H] * sympy.KroneckerDelta(GROUP(N, 2), GROUP(M, 2)), [N], True),
+    (lambda a: a[N, H] ** 2 * v[GROUP(N, 2)], [N], True),
+    (lambda a: a[N, H] ** 2, [N], True),
+    (lambda a: a[N, H] ** 2 * x[N, D], [N], False),
+    (lambda a: a[N, H] ** 2 * sympy.KroneckerDelta(GROUP(N, 4), GROUP(M, 4)), [N], False),
+    (lambda a: a[N, H] ** 2 * sympy.KroneckerDelta(GROUP(N, 2), GROUP(M, 2)) * x[M, D], [N, M], True),
+]
+
+
+@pytest.mark.parametrize(
+    ("summand", "indices", "gone", "parts"), [(*case, 1) for case in SUMS] + [(*case, 2) for case in IN_GROUPS]
+)
+def test_sums_of_known_arrays(summand, indices, gone, parts, rng):
+    """The canonical sum is the sum written out, for an array that has these means; and the array is gone where it may."""
+    values = standardized(rng, parts)
+    factor = 1
+    means = (CENTRED, UNIT_SQUARE) if parts == 1 else (IN_TWO[0], Mean(2, (0,), (2,), sympy.S.One))
+    array = sympy.IndexedBase(Known("a", means, real=True))
+    arrays = arrays_of(rng) | {"a": values * factor}
+    found = summand(array)
+    for index in indices:
+        found = total(found, index)
+    assert gone == (not any(entry.base == array for entry in found.atoms(sympy.Indexed)))
+    free = {N: 2, H: 1, D: 3, K: 0, M: 1}
+    at = {index: place for index, place in free.items() if index not in indices}
+    ranges = [range(SIZES[axis_of(index)]) for index in indices]
+    plain = summand(a)
+    truth = sum(
+        evaluate(plain, arrays, at | dict(zip(indices, place, strict=True))) for place in itertools.product(*ranges)
+    )
+    assert evaluate(normal(found), arrays, at) == truth
+    wrong = sympy.IndexedBase(Known("a", [Mean(m.power, m.places, m.parts, m.value + 1) for m in means], real=True))
+    other = summand(wrong)
+    for index in indices:
+        other = total(other, index)
+    if gone:
+        assert evaluate(normal(other), arrays, at) != truth

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sympy
-from sympy import Expr, Indexed, Symbol
+from sympy import Expr, Indexed, Mul, Symbol
 
 from .groups import GROUP, Leading
 
@@ -49,14 +49,19 @@ def averaged(factors: list[Expr], bound: set[Symbol]) -> list[Expr] | None:
 
     It may be replaced where all other factors are the same for every entry of its cell.
     """
+    if not any(_known(factor.as_base_exp()[0]) for factor in factors):
+        return None
+    factors = list(Mul.make_args(Mul(*factors)))  # a·a is a²
     for factor in factors:
         entry, power = factor.as_base_exp()
-        if not (isinstance(entry, Indexed) and isinstance(entry.base.label, Known)):
-            continue
-        for mean in entry.base.label.means:
+        for mean in entry.base.label.means if _known(entry) else ():
             if mean.power == power and (rest := _others(factor, entry, mean, factors, bound)) is not None:
                 return [*rest, mean.value]
     return None
+
+
+def _known(entry: Expr) -> bool:
+    return isinstance(entry, Indexed) and isinstance(entry.base.label, Known)
 
 
 def _others(factor: Expr, entry: Indexed, mean: Mean, factors: list[Expr], bound: set[Symbol]) -> list[Expr] | None:
