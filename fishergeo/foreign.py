@@ -158,6 +158,10 @@ class Foreign(NDArrayOperatorsMixin):
         order[a], order[b] = order[b], order[a]
         return self._as(self.xp.permute_dims(self.array, tuple(order)))
 
+    @property
+    def T(self) -> Foreign:
+        return self.swapaxes(0, -1)
+
     # --- what the definitions ask for by name ------------------------------------------------------------------------
 
     def sqrt(self) -> Foreign:
