@@ -27,7 +27,7 @@ _BLOCK = 1 << 19  # numbers in the largest array over a block of cases: 4 MiB
 def joins(at: Linearization) -> bool:
     """Whether the summed inputs have one stage, over positions and units, or groups of units, of each case."""
     stages = at.model.normalizer.summed
-    if at.Z.ndim != 3 or len(stages) != 1 or not isinstance(stages[0], Standardize):
+    if at.Z.ndim != 3 or len(stages) != 1 or type(stages[0]) is not Standardize:
         return False
     groups = {axis for axis, _ in stages[0].groups}
     return stages[0].over == {Axis.POSITION, Axis.UNIT} and groups <= {Axis.UNIT}

@@ -36,6 +36,8 @@ def _apart(at: Linearization) -> Iterator[Linearization]:
     X, stages = at.normalized.Xhat, at.model.normalizer.summed
     if not all(isinstance(stage, Standardize | Frozen) for stage in stages):
         return  # a function may bring any cases together
+    if any(type(stage) not in (Standardize, Frozen) for stage in stages):  # what it does is not known here
+        return
     over = frozenset[Axis]().union(*(stage.over for stage in stages))
     of_samples = [stage for stage in stages if isinstance(stage, Standardize) and Axis.SAMPLE in stage.over]
     runs = {dict(stage.groups).get(Axis.SAMPLE, 1) for stage in of_samples}

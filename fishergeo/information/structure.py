@@ -32,19 +32,19 @@ ALL = slice(None)
 
 def acts_on_units(stage: Stage, positions: bool) -> bool:
     """Whether the cells of a stage of A are the units: all cases of each, with all their positions."""
-    if isinstance(stage, Frozen):
+    if type(stage) is Frozen:
         return stage.positions is None
-    if not isinstance(stage, Standardize) or stage.groups or stage.first is not None or stage.scale is Scale.NORM:
+    if type(stage) is not Standardize or stage.groups or stage.first is not None or stage.scale is Scale.NORM:
         return False
     return Axis.SAMPLE in stage.over and Axis.UNIT not in stage.over and (Axis.POSITION in stage.over or not positions)
 
 
 def acts_on_cases(stage: Stage, positions: bool) -> bool:
     """Whether the cells of a stage of A lie within one case, at one position."""
-    if isinstance(stage, Frozen):
+    if type(stage) is Frozen:
         return True
     within = {Axis.UNIT} if positions else {Axis.UNIT, Axis.POSITION}
-    return isinstance(stage, Standardize) and stage.over <= within
+    return type(stage) is Standardize and stage.over <= within
 
 
 def split(stages: Sequence[Stage], positions: bool) -> int | None:
