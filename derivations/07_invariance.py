@@ -61,9 +61,18 @@ def overview(d: Derivation, table: Table) -> None:
         proof for all numbers of cases, inputs and units; its absence is an exact counterexample. Conditions are
         given with each proof."""
     )
-    d.insert(table.to_latex(), table._repr_html_())
-    names = "; ".join(f"({k + 1}) {v.title} {{}}" for k, v in enumerate(table.transformations))
-    d.say(f"The transformations are {names}.", *(v.formula for v in table.transformations))
+    d.insert(table.to_latex(), markup(table))
+    names = "; ".join(f"({k + 1}) {t.title} {{}}" for k, t in enumerate(table.transformations))
+    d.say(f"The transformations are {names}.", *(t.formula for t in table.transformations))
+    d.say("RMS norm and its partial forms are from Zhang and Sennrich 2019, centered weight norm from Huang et al. 2017.")
+
+
+def markup(table: Table) -> str:
+    """The table as HTML, with numbered columns."""
+    head = [str(k + 1) for k in range(len(table.transformations))]
+    rows = [[n.title, *marks] for n, marks in zip(table.normalizers, table.rows("✓", "·"), strict=True)]
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in (["", *head], *rows))
+    return f"<table>{body}</table>"
 
 
 if __name__ == "__main__":

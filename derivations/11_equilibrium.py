@@ -168,7 +168,11 @@ def adam(d: Derivation) -> None:
     ]
     moved = (momentum + Theta) * w[col] - momentum * Theta * wgrave[col] - alpha * (1 - momentum) * G[col]
     d.step(wtilde[col], moved, by.algebra, steps[::-1])
-    d.say("With normalized gradients that are orthogonal to the weights on average, the cosine {} solves", p)
+    d.say(
+        """With normalized gradients that are orthogonal to the weights on average (Kosson et al. 2023), the cosine {}
+        solves the equation that momentum alone leads to,""",
+        p,
+    )
     part = d.define(p, (momentum + Theta) / (1 + momentum * Theta))
     d.step((momentum + Theta) - momentum * Theta * p, p, by.algebra, [part])
     d.say("which is larger than that of gradient descent with the same decay:")

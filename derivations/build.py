@@ -19,7 +19,7 @@ if str(HERE) not in sys.path:
 import front  # noqa: E402
 import symbols  # noqa: E402
 
-from fishergeo.symbolic.derivation import Derivation  # noqa: E402
+from fishergeo.symbolic.derivation import Derivation, FalseStep  # noqa: E402
 from fishergeo.symbolic.document import document, page  # noqa: E402
 
 
@@ -50,7 +50,10 @@ def load(path: Path) -> Derivation:
 
 def derive(path: Path, html: bool = False) -> Chapter:
     """Derive a chapter, and write it as text."""
-    chapter = load(path)
+    try:
+        chapter = load(path)
+    except FalseStep as error:
+        raise FalseStep(f"{path.name}: {error}") from None
     symbols.check(chapter)
     markup = ""
     if html:
@@ -103,7 +106,11 @@ def main(arguments: list[str] | None = None) -> int:
         help="also typeset the book; exit with 1 on an error, an undefined reference or a line that leaves the page",
     )
     options = parser.parse_args(arguments)
-    found = chapters(html=options.html is not None)
+    try:
+        found = chapters(html=options.html is not None)
+    except FalseStep as error:
+        print(error, file=sys.stderr)
+        return 1
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(found, folder)

@@ -111,7 +111,7 @@ def scalings(transformation: Transformation) -> tuple[str, str]:
         star, names = "" if any_family else " *", ", ".join(titles)
         marks = ["--" if f is None else f if isinstance(f, str) else f"${latex(f)}$" for f in factors]
         rows.append(rf"\raggedright {names}{star} & " + " & ".join(marks) + r" \\")
-        cells.append([names + star, *("-" if f is None else str(f) for f in factors)])
+        cells.append([names + star, *("-" if mark == "--" else mark for mark in marks)])
     head = list(BLOCKS)
     tex = "\n".join(
         [

@@ -19,8 +19,11 @@ BOOK = Path(__file__).resolve().parents[1] / "derivations"
 CHAPTERS = sorted(BOOK.glob("[0-9][0-9]_*.py"))
 MAKERS = {"Symbol", "IndexedBase", "Function", "Dummy", "Wild", "symbols", "var"}
 # what is no symbol: structure, functions with a name, and the indices inside the names of blocks
-_NAMES = r"""\frac \sqrt \sum \left \right \biggl \biggr \quad \qquad \; \, \! \to \neq \approx \partial \top \cdot
-    \lVert \rVert \hat \bar \tilde \dot \check \grave \boldsymbol \mathrm \mathcal \operatorname \text \log \exp \sin \pi \le \infty \checkmark"""
+_NAMES = r"""
+    \frac \sqrt \sum \left \right \biggl \biggr \quad \qquad \; \, \! \to \neq \approx \partial \top \cdot \lVert \rVert
+    \hat \bar \tilde \dot \check \grave \boldsymbol \mathrm \mathcal \operatorname \text \log \exp \sin \pi \le \infty
+    \checkmark
+"""
 STRUCTURE = set(_NAMES.split())
 
 
@@ -89,3 +92,19 @@ def test_the_table_has_nothing_else(symbols: ModuleType) -> None:
     text = "".join(path.with_suffix(".tex").read_text(encoding="utf-8") for path in CHAPTERS)
     plain = {entry: re.sub(r"_\{\d\}$", "", entry) for entry in symbols.MEANINGS}
     assert [entry for entry, bare in plain.items() if not all(part in text for part in bare.split(", "))] == []
+
+
+def cited(text: str) -> set[tuple[str, str]]:
+    """(first author, year) of every citation: Ba, Kiros and Hinton 2016; van Laarhoven (2017, section 2)."""
+    names = r"([A-Z]\w+)(?:, [A-Z]\w+)*(?: and [A-Z]\w+| et al\.)? \(?((?:19|20)\d\d)\b"
+    return set(re.findall(names, text))
+
+
+def test_references_are_cited_and_citations_are_references(symbols: ModuleType) -> None:
+    import front
+
+    text = "".join(path.with_suffix(".tex").read_text(encoding="utf-8") for path in CHAPTERS)
+    known = [re.match(r"(?:[A-Z]\. )+(?:van )?(\w+).*?\b((?:19|20)\d\d)\b", entry) for entry in front.REFERENCES]
+    assert all(known)
+    assert cited(text) == {(entry[1], entry[2]) for entry in known if entry}
+    del sys.modules["front"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import itertools
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -130,7 +131,7 @@ class Display:
 
 @dataclass(frozen=True)
 class Insert:
-    """A table, given as LaTeX and as HTML by the part of the package that checked its cells."""
+    """A table, given as LaTeX and as HTML with $formulas$ by the part of the package that checked its cells."""
 
     tex: str
     markup: str
@@ -288,7 +289,7 @@ class Derivation:
         return self.items[-1]
 
     def insert(self, tex: str, markup: str) -> None:
-        """Add a table, as LaTeX and as HTML."""
+        """Add a table, as LaTeX and as HTML with $formulas$."""
         self.items.append(Insert(tex, markup))
 
     def equations(self) -> list[tuple[str, str, int | None]]:
@@ -325,14 +326,15 @@ class Derivation:
                 parts.append(f"<h3>{text}</h3>" if item.heading else f"<p>{text}</p>")
                 continue
             if isinstance(item, Insert):
-                parts.append(f'<div class="table">{item.markup}</div>')
+                markup = re.sub(r"\$([^$]+)\$", lambda found: mathml(found[1], False), item.markup)
+                parts.append(f'<div class="table">{markup}</div>')
                 continue
-            formula = mathml(item.latex(), True)
+            formula = mathml(item.latex().replace(":=", r"\coloneqq"), True)
             reason = _reason(item, lambda label: f'<a href="#eq-{label}">({label})</a>')
             if item.certificate:
                 title = html.escape(str(item.certificate))
                 reason += f' <span class="level" title="{title}">{int(item.certificate.level)}</span>'
-            note = f'<span class="because">{reason}</span>'
+            note = "" if item.because is definition else f'<span class="because">{reason}</span>'
             shown = f'<div class="formula">{formula}</div><span>({item.label})</span>{note}'
             parts.append(f'<div class="equation" id="eq-{item.label}">{shown}</div>')
         return "".join(parts)
