@@ -7,13 +7,15 @@ from functools import cached_property
 
 import numpy as np
 from scipy.linalg import block_diag
+from scipy.sparse.linalg import LinearOperator
 
 from ..errors import InputError
 from ..families import Floats
 from ..model import Linearization
 from . import roots
 from .exact import Sums
-from .operator import Metric
+from .kronecker import Kronecker
+from .operator import _DENSE, Metric
 from .own_units import own_columns
 from .parts import slices
 from .pieces import Factors
@@ -72,6 +74,17 @@ class Factored(Metric):
     def _roots(self) -> Floats:
         found = roots.block_roots(self.parts) if self._count > 1 else roots.root(self.parts)[None]
         return found / np.sqrt(self.scale)
+
+    @cached_property
+    def _kronecker(self) -> Kronecker:
+        return Kronecker(self.parts, self.scale)
+
+    def preconditioner(self, damping: float) -> LinearOperator | None:
+        """Kronecker factors in the coefficients, where those of each unit fit into memory."""
+        chart = self.parts[0].chart
+        if damping == 0 or chart.params.units * chart.features**2 > _DENSE:
+            return None
+        return self._kronecker.inverse(damping)
 
     def _full_root(self) -> Floats:
         return block_diag(*self._roots)
