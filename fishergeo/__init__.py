@@ -45,6 +45,7 @@ _MODULES = {
     "closed_forms": "closed_form white_inputs gaussian_inputs any_inputs scalar_curvature",
     "information.rows": "rows",
     "information.matrices": "fisher",
+    "information.natural": "natural_gradient compare_approximations",
     "information.approximations": "per_unit_fisher kfac diagonal_fisher empirical_fisher monte_carlo_fisher",
     "information.observed": "observed_fisher",
     "information.dispersion": "pearson_dispersion",

@@ -1,7 +1,7 @@
 r"""A preconditioner for F + λI: Kronecker factors in the coefficients, with their eigenvalues corrected.
 
-In the coefficients y = T v of `structure`, F is the mean of S_n ⊗ φ_n φ_nᵀ.  With V the eigenvectors of E[φφᵀ], φ centered
-where it has a constant, the components of Vᵀφ are uncorrelated, and
+In the coefficients y = T v of `structure`, F is the mean of S_n ⊗ φ_n φ_nᵀ.  With V the eigenvectors of E[φφᵀ], φ
+centered where it has a constant, the components of Vᵀφ are uncorrelated, and
 
     F ≈ Tᵀ (1 ⊗ V) diag_k(G_k) (1 ⊗ V)ᵀ T,     G_k = E[S_n (Vᵀφ_n)_k²]  (H, H)
 
