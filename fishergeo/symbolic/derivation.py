@@ -6,7 +6,7 @@ import html
 import itertools
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from ..levels import Level
 from .certainty import Certificate, Claim, FalseStep, confirm, counterexample, refuse
 from .checks import AllSizes, Check
 from .expectation import Expectation
+from .items import Display, Insert, Justification, Step, Text, kind, numbered, reason
+from .items import definition as definition
 from .latex import latex
 from .layout import broken, listed
 from .rules import Partial, Rule, label_of, relevant
@@ -28,27 +30,11 @@ from .wellformed import (
     check_late,
     check_names,
     check_sign,
-    positive,
 )
 
-__all__ = ["Derivation", "FalseStep", "Justification", "Step"]
+__all__ = ["Derivation", "Display", "FalseStep", "Insert", "Justification", "Step", "Text"]
 
 
-@dataclass(frozen=True)
-class Justification:
-    """Why an equation holds, in words: one of the list below.
-
-    ``level`` is the most that it can establish; ``mentions`` are kinds of expressions of which one must occur in the
-    equation or in those that it rests on; ``shown`` says that only `Derivation.show` and `refute` may give it.
-    """
-
-    text: str
-    level: Level = Level.PROVED
-    mentions: tuple[type, ...] = ()
-    shown: bool = False
-
-
-definition = Justification("definition", shown=True)
 algebra = Justification("algebra")
 substitution = Justification("substitution")
 chain_rule = Justification("chain rule", mentions=(Partial,))
@@ -67,77 +53,6 @@ comparison = Justification("comparison with what the package computes in numbers
 def justifications() -> tuple[Justification, ...]:
     """The list: every justification that this module names."""
     return tuple(value for value in globals().values() if isinstance(value, Justification))
-
-
-@dataclass(frozen=True)
-class Step:
-    """A checked equation left = right with its number, its justification and the certificate of its check."""
-
-    label: str
-    left: Expr
-    right: Expr
-    because: Justification
-    using: tuple[Step, ...] = ()
-    certificate: Certificate | None = None
-
-    @property
-    def rule(self) -> Rule:
-        """The equation as a rewriting rule, from left to right."""
-        return Rule(self.left, self.right)
-
-    def backwards(self) -> Step:
-        """The same equation read from right to left."""
-        return replace(self, left=self.right, right=self.left)
-
-    def latex(self) -> str:
-        """The equation as a display, broken over lines where it is long."""
-        if self.because is not definition:
-            return broken(latex(self.left), latex(self.right))
-        assumed = " > 0" if self.left.is_positive and not positive(self.right) else ""
-        return broken(latex(self.left), latex(self.right) + assumed, ":=")
-
-
-@dataclass(frozen=True)
-class Text:
-    """A paragraph; {} stands for an expression or for the number of a step."""
-
-    template: str
-    parts: tuple[Any, ...] = ()
-    heading: bool = False
-
-    def latex(self) -> str:
-        text = self.render(lambda formula: f"${formula}$", _cite, _escape)
-        return rf"\subsection*{{{text}}}" if self.heading else text
-
-    def render(self, show: Any, cite: Any, escape: Any) -> str:
-        prose = self.template.split("{}")
-        parts = [cite(part.label) if isinstance(part, Step) else show(_formula(part)) for part in self.parts]
-        return "".join(escape(text) + part for text, part in zip(prose, [*parts, ""], strict=True))
-
-
-@dataclass(frozen=True)
-class Display:
-    """A formula that another part of the package has checked, with the certificate of that check."""
-
-    label: str
-    formula: str
-    because: Justification
-    certificate: Certificate | None = None
-    using: tuple[Step, ...] = ()
-
-    def latex(self) -> str:
-        return self.formula
-
-
-@dataclass(frozen=True)
-class Insert:
-    """A table, given as LaTeX and as HTML with $formulas$ by the part of the package that checked its cells."""
-
-    tex: str
-    markup: str
-
-    def latex(self) -> str:
-        return "\\begin{center}\\small\\tabcolsep=3pt\n" + self.tex + "\n\\end{center}"
 
 
 @dataclass
@@ -295,7 +210,7 @@ class Derivation:
     def equations(self) -> list[tuple[str, str, int | None]]:
         """(LaTeX, justification, level of certainty) of every equation, in order; the level of a definition is None."""
         return [
-            (item.latex(), _reason(item, str), item.certificate.level if item.certificate else None)
+            (item.latex(), reason(item, str), item.certificate.level if item.certificate else None)
             for item in self.items
             if isinstance(item, Step | Display)
         ]
@@ -303,14 +218,14 @@ class Derivation:
     def latex(self) -> str:
         """The chapter as a LaTeX section; the macros it uses are those of `fishergeo.symbolic.document`."""
         lines = [rf"\section{{{self.title}}}"]
-        for kind, group in itertools.groupby(self.items, _kind):
-            if kind == "text":
+        for sort, group in itertools.groupby(self.items, kind):
+            if sort == "text":
                 lines.extend(f"\n{item.latex()}" for item in group)
-            elif kind == "definition":
+            elif sort == "definition":
                 body = " \\\\\n".join(rf"{item.latex()} \label{{eq:{item.label}}}" for item in group)
                 lines.append(f"\\begin{{gather}}\n{body}\n\\end{{gather}}")
             else:
-                lines.extend(_numbered(item) for item in group)
+                lines.extend(numbered(item) for item in group)
         return "\n".join(lines) + "\n"
 
     def html(self, mathml: Callable[[str, bool], str]) -> str:
@@ -330,11 +245,11 @@ class Derivation:
                 parts.append(f'<div class="table">{markup}</div>')
                 continue
             formula = mathml(item.latex().replace(":=", r"\coloneqq"), True)
-            reason = _reason(item, lambda label: f'<a href="#eq-{label}">({label})</a>')
+            why = reason(item, lambda label: f'<a href="#eq-{label}">({label})</a>')
             if item.certificate:
                 title = html.escape(str(item.certificate))
-                reason += f' <span class="level" title="{title}">{int(item.certificate.level)}</span>'
-            note = "" if item.because is definition else f'<span class="because">{reason}</span>'
+                why += f' <span class="level" title="{title}">{int(item.certificate.level)}</span>'
+            note = "" if item.because is definition else f'<span class="because">{why}</span>'
             shown = f'<div class="formula">{formula}</div><span>({item.label})</span>{note}'
             parts.append(f'<div class="equation" id="eq-{item.label}">{shown}</div>')
         return "".join(parts)
@@ -344,61 +259,3 @@ class Derivation:
         target = Path(path).with_suffix(".tex")
         target.write_text(self.latex(), encoding="utf-8")
         return target
-
-
-_TEX = {character: "\\" + character for character in "&%#_"}
-_TEX |= {
-    ">": "$>$",
-    "≠": r"$\neq$",
-    "δ": r"$\delta$",
-    "ε": r"$\epsilon$",
-    "σ": r"$\sigma$",
-    "²": "$^2$",
-    "⁶¹": "$^{61}$",
-}
-
-
-def _kind(item: Any) -> str:
-    return "text" if isinstance(item, Text | Insert) else "definition" if item.because is definition else "step"
-
-
-def _numbered(item: Step | Display) -> str:
-    """A numbered equation with its justification and its level of certainty."""
-    detail = f": {item.certificate.detail}" if item.certificate and item.certificate.detail else ""
-    reason = _reason(item, _cite) + _escape(detail)
-    level = int(item.certificate.level) if item.certificate else ""
-    equation = f"\\begin{{equation}}\\label{{eq:{item.label}}}\n{item.latex()}\n\\end{{equation}}"
-    return f"{equation}\n\\reason{{{reason}}}{{{level}}}"
-
-
-def _cite(label: str) -> str:
-    return rf"\eqref{{eq:{label}}}"
-
-
-def _formula(part: Any) -> str:
-    if isinstance(part, str):
-        return part
-    return part.latex() if hasattr(part, "latex") else latex(sympy.sympify(part))
-
-
-def _reason(item: Step | Display, cite: Any) -> str:
-    """Why, by which equations: (1.2), (1.4)-(1.7)."""
-    places = sorted({int(step.label.split(".")[1]) for step in item.using})
-    runs: list[list[int]] = []
-    for place in places:
-        if runs and place == runs[-1][-1] + 1:
-            runs[-1].append(place)
-        else:
-            runs.append([place])
-    chapter = item.label.split(".")[0]
-    shown = []
-    for run in runs:
-        labels = [cite(f"{chapter}.{place}") for place in run]
-        shown += [f"{labels[0]}-{labels[-1]}"] if len(run) > 2 else labels
-    return item.because.text + (", by " + ", ".join(shown) if shown else "")
-
-
-def _escape(text: str) -> str:
-    for character, tex in _TEX.items():
-        text = text.replace(character, tex)
-    return text

@@ -37,7 +37,8 @@ def document(title: str, body: str) -> str:
 STYLE = (
     "body{max-width:52rem;margin:2rem auto;padding:0 1rem;font-family:serif;line-height:1.5;color:#111;background:#fff}"
     "h1,h2,h3{line-height:1.2}h2{margin-top:3rem}table{border-collapse:collapse;margin:1rem 0;font-size:.9rem}"
-    "td,th{padding:.1rem .5rem;text-align:left;vertical-align:top}nav ol{columns:20rem 2;column-gap:3rem}nav li{overflow-wrap:anywhere}"
+    "td,th{padding:.1rem .5rem;text-align:left;vertical-align:top}nav ol{columns:20rem 2;column-gap:3rem}"
+    "nav li{overflow-wrap:anywhere}"
     ".equation{display:grid;grid-template-columns:1fr auto;align-items:center;margin:.8rem 0}"
     ".equation:target{background:#fff3c4}.formula{overflow-x:auto;overflow-y:hidden}"
     ".because{grid-column:1/3;text-align:right;font-style:italic;font-size:.85rem}"
