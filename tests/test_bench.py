@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -225,6 +226,13 @@ def test_goals_take_the_worst():
     worst, best = goal.result(rows)
     assert (worst, best) == (300, 10) and not goal.met(worst) and goal.met(best)
     assert goal.result([]) is None
+    streamed = [
+        {"workload": "F", "N": N, "normalizer": "batch_norm", "family": "poisson", **rows[k]}
+        for k, N in enumerate((7, 28))
+    ]
+    assert goals.memory_growth(streamed) == [301 / 11] and goals.memory_growth(streamed[:1]) == []
+    times = {"one dask worker": {"median": 3.0}, "two dask workers": {"median": 2.0}}
+    assert goals.second_worker({"candidates": times}) == 1.5
 
 
 @pytest.mark.parametrize("case", [CASE, replace(CASE, normalizer="identity")], ids=["gain", "no gain"])
@@ -279,3 +287,19 @@ def test_the_machine_is_named():
     assert share is None or 0 <= share <= 1
     assert [render.seconds(t) for t in (2.0, 0.0123, 4.56e-5, 1e-9)] == ["2 s", "12.3 ms", "45.6 µs", "1 ns"]
     assert math.isclose(machine.load()[0], os.getloadavg()[0], abs_tol=5)
+
+
+def test_the_page_shows_what_was_measured():
+    root = Path(__file__).resolve().parent.parent
+    spec = importlib.util.spec_from_file_location("document", root / "benchmarks" / "document.py")
+    document = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(document)
+    results = json.loads(document.NUMBERS.read_text(encoding="utf-8"))
+    page = document.PAGE.read_text(encoding="utf-8")
+    text = document.generated(results, document.names(document.PICTURES))
+    assert document.between(page) == text
+    assert document.placed(page, text) == page
+    with pytest.raises(SystemExit, match="different machines"):
+        document.merged([results, results | {"machine": results["machine"] | {"cores": 1000}}])
+    twice = document.merged([results | {"command": "a"}, results | {"command": "b", "most": 7}])
+    assert twice["command"] == ["a", "b"] and twice["most"] == 7 and len(twice["rows"]) == 2 * len(results["rows"])

@@ -46,6 +46,26 @@ def less_memory(row: Row) -> float | None:
     return min(memory.values()) / own if memory and own else None
 
 
+def second_worker(row: Row) -> float | None:
+    """How many times faster two workers are than one."""
+    times = correct(row)
+    return (
+        times["one dask worker"] / times["two dask workers"]
+        if {"one dask worker", "two dask workers"} <= set(times)
+        else None
+    )
+
+
+def memory_growth(rows: Iterable[Row]) -> list[float]:
+    """For each model on files of several sizes: memory at the largest N in units of that at the smallest."""
+    found: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    for row in rows:
+        memory = row["candidates"].get(OURS, {}).get("memory")
+        if row["workload"] == "F" and memory:
+            found.setdefault((row["normalizer"], row["family"]), []).append((row["N"], memory))
+    return [max(sizes)[1] / min(sizes)[1] for sizes in found.values() if len({N for N, _ in sizes}) > 1]
+
+
 @dataclass(frozen=True)
 class Goal:
     """At least (or at most) a bound, in every row that ``holds`` selects."""
@@ -97,6 +117,7 @@ GOALS = (
     Goal("C and D, products: times faster than the fastest correct peer", 2, ratio, _of("CD", "F V")),
     Goal("E, one output: times faster than statsmodels", 1.8, ratio, _of("E", "dense F")),
     Goal("E: memory of statsmodels in units of ours", 2, less_memory, _of("E", "dense F")),
+    Goal("F, two workers of dask: times faster than one", 1.5, second_worker, _of("F", "dense F")),
     Goal("A-E: MB beyond data and result", 256, surplus, lambda row: row["workload"] in "ABCDE", least=False, unit=_MB),
 )
 

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import queue
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -176,7 +177,7 @@ def measure(case: Case, peers: Sequence[str], settings: Settings, folder: Path, 
             others = Others([c.pid for c in live.values() if c.pid is not None])
             peaks = _times(live, found, settings)
             row["others"] = others.share()
-            row["peak"] = sorted(peaks)[len(peaks) // 2] if peaks else None
+            row["peak"] = statistics.median(peaks) if peaks else None
             row["blas"] = live[OURS].ask("libraries").get("blas") if OURS in live else None
     return row
 
@@ -212,7 +213,7 @@ def _times(live: dict[str, Candidate], found: dict[str, Any], settings: Settings
         if name in live:
             seconds = said["seconds"]
             counts[name] = min(500, max(1, math.ceil(_LONG_ENOUGH / max(seconds, 1e-6))))
-            found[name] |= {"times": [], "runs": settings.runs if seconds < _SLOW else min(3, settings.runs)}
+            found[name] |= {"times": [], "cpu": [], "runs": settings.runs if seconds < _SLOW else min(3, settings.runs)}
     for turn in range(settings.runs):
         for name in list(live):
             if turn >= found[name]["runs"]:
@@ -223,11 +224,10 @@ def _times(live: dict[str, Candidate], found: dict[str, Any], settings: Settings
             _drop_unless(live, found, name, said := live[name].ask("time", count=counts[name], warm=counts[name] < 50))
             if name in live:
                 found[name]["times"].append(said["seconds"])
+                found[name]["cpu"].append(said["cpu"])
     for name in live:
-        times = sorted(found[name]["times"])
-        middle = len(times) // 2
-        median = times[middle] if len(times) % 2 else (times[middle - 1] + times[middle]) / 2
-        found[name] |= {"median": median, "min": times[0], "max": times[-1]}
+        times = found[name]["times"]
+        found[name] |= {"median": statistics.median(times), "min": min(times), "max": max(times)}
     return peaks
 
 

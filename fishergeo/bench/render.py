@@ -162,6 +162,10 @@ def _goals(rows: Sequence[Row]) -> str:
         else:
             worst, best = found
             lines.append([goal.text, bound, f"{worst:.3g} to {best:.3g}", "yes" if goal.met(worst) else "**no**"])
+    grown = goals.memory_growth(rows)
+    if grown:
+        met = "yes" if max(grown) <= 1.1 else "**no**"
+        lines.append(["F: memory at the largest N over that at the smallest", "<= 1.1", f"{max(grown):.3g}", met])
     for row in goals.exponents(rows):
         if row["axis"] == "N":
             name = f"{_task({'task': row['task'], 'vectors': 1})}, {row['normalizer'].replace('_', ' ')}, {row['family']}"
