@@ -330,7 +330,7 @@ def test_sums_of_known_arrays(summand, indices, gone, parts, rng):
         evaluate(plain, arrays, at | dict(zip(indices, place, strict=True))) for place in itertools.product(*ranges)
     )
     assert evaluate(normal(found), arrays, at) == truth
-    wrong = sympy.IndexedBase(Known("a", [Mean(m.power, m.places, m.parts, m.value + 1) for m in means], real=True))
+    wrong = sympy.IndexedBase(Known("a", [Mean(m.power, m.places, m.parts, m.value + m.power) for m in means], real=True))
     other = summand(wrong)
     for index in indices:
         other = total(other, index)
