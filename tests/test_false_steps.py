@@ -94,13 +94,31 @@ equation("only on the integers from -4 to 5", sympy.Mul(*(y - s for s in range(-
 equation("only for y = 0", y * over(t[m], m), 0)
 equation("only for orthogonal vectors", over((t[m] + u[m]) ** 2, m), over(t[m] ** 2, m) + over(u[m] ** 2, m))
 equation("no number", sqrt(-(t[n] ** 2) - 1), 0, check=FloatingPoint())
-equation("nan", sympy.nan, sympy.nan, "is not a number", check=RationalPoints())
-equation("infinity", sympy.oo, sympy.oo, "is not a number")
+equation("nan", sympy.nan, sympy.nan, "is not a real number", check=RationalPoints())
+equation("infinity", sympy.oo, sympy.oo, "is not a real number")
 equation("equal to 9 digits only", y, y * (1 + Rational(1, 10**8)), check=FloatingPoint(tolerance=1e-9))
 equation(
     "nearly equal numbers", sqrt(2) * 10**14 + Rational(1, 10**6), sqrt(2) * 10**14, "differ exactly", RationalPoints()
 )
+equation("an imaginary number", sqrt(sympy.Integer(-1)) * y, y, "is not a real number")
+equation("a logarithm of what may be negative", sympy.log(y**2), 2 * sympy.log(y))
+equation("a root taken apart", sqrt(y * z), sqrt(y) * sqrt(z))
+equation("an absolute value in a sum", sympy.Abs(over(c[m], m)), over(sympy.Abs(c[m]), m))
+equation("a mean of products", over(t[m] * u[m], m) / N, over(t[m], m) * over(u[m], m) / N**2)
+equation("N - 1 for N", over(that[m] ** 2, m), N - 1)
+equation("a trace", over(KroneckerDelta(m, m), m), 1)
+equation("the diagonal of a double sum", over(t[m] * u[n2], m, n2), over(t[m] * u[m], m))
+# functions of which nothing is known
+f, other = Function("f"), Function("other")
+equation("a function that is linear", f(y + z), f(y) + f(z))
+equation("a function that is even", f(-y), f(y))
+equation("one function for another", f(y), other(y))
+equation("a derivative at another point", Partial(f(2 * y), y), f(y).diff(y))
 # derivatives
+equation("the first derivative for the second", Partial(Partial(y**3, y), y), 3 * y**2)
+equation("a derivative at 1", Partial(y**3, y, Integer(1)), 1)
+equation("a limit", At(sympy.sin(y) / y, y, Integer(0)), 1, "divides by y, which may be 0")
+equation("one term of a derivative for all", Partial(over(t[m] ** 2, m), t[n]), 2 * over(t[m], m))
 equation("a defined quantity is varied", Partial(that[n], sigma), -that[n] / sigma, "sigma, which is defined")
 equation("a size is varied", Partial(N * y, N), y, "which is not a variable")
 equation(
@@ -191,6 +209,21 @@ def _(d: Derivation) -> None:
 @wrong("a symmetric array that is not", "symmetric in h and k")
 def _(d: Derivation) -> None:
     d.define(Symmetric(ETA, n, h, k), t[n] * q[h])
+
+
+@wrong("assumptions that exclude each other", "no point was found at which everything")
+def _(d: Derivation) -> None:
+    second = Symbol("s", positive=True)
+    d.define(p, y, restricts=True)
+    d.define(second, -y, restricts=True)
+    d.step(p + second, Integer(0), by.algebra, d.steps[-2:])
+
+
+@wrong("an ε that is forgotten", "they differ at epsilon = ")
+def _(d: Derivation) -> None:
+    d.define(p, sqrt(over(c[m] ** 2, m) / N + Symbol("epsilon", positive=True)))
+    d.define(q[n], c[n] / p)
+    d.step(over(q[m] ** 2, m), N, by.algebra, d.steps)
 
 
 @wrong("a function defined twice", "K is already defined")

@@ -119,9 +119,15 @@ def _concrete(claim: Claim) -> Claim:
         return claim
     left, right = claim.expanded.left, claim.expanded.right
     functions = sorted(left.atoms(AppliedUndef) | right.atoms(AppliedUndef), key=str)
-    made = {f: sympy.Add(*((k + 2) * f.args[0] ** (k + 1) / (k + 3) for k in range(4))) for f in functions}
+    names = sorted({str(f.func) for f in functions})
+    made = {f: _polynomial(names.index(str(f.func)), f.args[0]) for f in functions}
     left, right = (_differentiated(side.xreplace(made)) for side in (left, right))
     return Claim(left, right, claim.rules)
+
+
+def _polynomial(which: int, x: Expr) -> Expr:
+    """A polynomial of degree 4 that is neither even nor odd, another one for each function."""
+    return sympy.Add(*((k + 2) * x ** (k + 1) / (k + 3 + which) for k in range(4)))
 
 
 def _differentiated(expr: Expr) -> Expr:
@@ -212,6 +218,15 @@ def counterexample(claim: Claim, tolerance: float = 1e-9, count: int = 4) -> Cou
         point = {str(label): value for label, value in drawn.items()}
         return Counterexample(sizes, point, place, float(left[entry]), float(right[entry]))
     return None
+
+
+def contradict(claim: Claim) -> bool:
+    """Whether numbers contradict a claim at generic points; raises `FalseStep` if its assumptions hold at none."""
+    if next(points(claim, 1, generic=True), None) is None:
+        raise FalseStep(
+            f"no point was found at which everything in {claim.left} = {claim.right} is positive that should be"
+        )
+    return counterexample(claim, count=0) is not None
 
 
 def confirm(claim: Claim, found: Counterexample) -> bool:

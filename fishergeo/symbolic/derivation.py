@@ -15,7 +15,7 @@ from sympy import Expr
 
 from ..errors import InputError
 from ..levels import Level
-from .certainty import Certificate, Claim, FalseStep, confirm, counterexample, refuse
+from .certainty import Certificate, Claim, FalseStep, confirm, contradict, counterexample, refuse
 from .checks import AllSizes, Check
 from .expectation import Expectation
 from .items import Display, Insert, Justification, Step, Text, kind, numbered, reason
@@ -174,7 +174,7 @@ class Derivation:
         involved = itertools.chain.from_iterable((rule.left, rule.right) for rule in (*rules, *meaning))
         self._check_reason(because, [claim.left, claim.right, *involved])
         certificate = (check or AllSizes())(claim)
-        if counterexample(claim, count=0) is not None:  # a proof that numbers contradict proves nothing
+        if contradict(claim):  # a proof that numbers contradict proves nothing
             raise refuse(claim, "")
         certificates = [certificate, *(step.certificate for step in used if step.certificate)]
         weakest = max(certificates, key=lambda c: c.level)

@@ -23,8 +23,8 @@ Signature = tuple[Any, ...]
 
 def check_expression(expr: Expr, definitions: Sequence[Rule] = ()) -> None:
     """Raise `FalseStep` for sums that do not run over an axis, indices used as numbers, deltas between axes, and nan."""
-    if expr.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
-        raise FalseStep(f"{expr} is not a number")
+    if expr.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo, sympy.I):
+        raise FalseStep(f"{expr} is not a real number")
     for total in expr.atoms(Sum):
         for index, *limits in total.limits:
             if not is_index(index) or limits != [1, SIZE[axis_of(index)]]:
