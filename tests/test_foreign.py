@@ -13,7 +13,7 @@ import array_api_strict as strict
 import numpy as np
 import pytest
 import torch
-from cases import CASES_WITH_POSITIONS, SIZES, Case, admissible, each_case, told_apart
+from cases import CASES_WITH_POSITIONS, SIZES, Case, admissible, each_case, random_composition, told_apart
 
 import fishergeo as fg
 from fishergeo import foreign
@@ -207,10 +207,41 @@ def test_many_vectors_are_multiplied_some_at_a_time(rng: np.random.Generator, mo
     model, p, X = problem(fg.layer_norm, fg.categorical, None, rng)
     F, whole = fg.fisher(model, p, STRICT(X)), fg.fisher(model, p, X)
     monkeypatch.setattr("fishergeo.information.foreign._CHUNK", 5 * X.shape[0] * p.units)
+    monkeypatch.setattr("fishergeo.information.foreign_dense._CHUNK", 3 * (p.inputs + 1) * p.units)
     np.testing.assert_allclose(numbers(F.to_dense()), whole.to_dense(), atol=1e-14)
+    for normalizer in (fg.spectral_norm, fg.ghost_batch_norm(2)):  # column by column, and a column of all units
+        other, q, inputs = problem(normalizer, fg.bernoulli, None, rng)
+        want = fg.fisher(other, q, inputs).to_dense()
+        np.testing.assert_allclose(numbers(fg.fisher(other, q, STRICT(inputs)).to_dense()), want, atol=1e-13)
     V = rng.normal(size=(p.size, 7))
     np.testing.assert_allclose(numbers(F @ V), whole @ V, atol=1e-13)
     assert (F @ STRICT(V[:, :0])).shape == (p.size, 0)
+
+
+def test_a_large_offset_costs_no_more_digits_than_numpy() -> None:
+    """What centering takes away is taken away before it is multiplied."""
+    rng = np.random.default_rng(2)
+    base, model = rng.normal(size=(40, 5)), fg.GLM(fg.categorical, fg.compose(fg.batch_norm, fg.layer_norm))
+    p = model.init(5, 4, rng=rng)
+    shifted = base + 2.0**20
+    exact = fg.fisher(model, p, shifted - 2.0**20).to_dense()  # the same numbers, exactly
+    F = fg.fisher(model, p, TORCH(shifted))
+    assert np.abs(numbers(F.to_dense()) - exact).max() <= 1e-8 * np.abs(exact).max()
+    assert np.abs(numbers(F @ np.eye(p.size)) - exact).max() <= 1e-8 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("k", range(12))
+def test_compositions(k: int) -> None:
+    """Stages at any sites, in any order: where the Jacobian factors and where it does not."""
+    rng = np.random.default_rng(k)
+    case = random_composition(rng, f"composition {k}", axes="nshd", eps=(0, 0.25), rich=True)
+    N, S, D, H = admissible(case.normalizer, (5, 4, 3, 6))
+    model = fg.GLM(fg.categorical if k % 2 else fg.bernoulli, case.normalizer)
+    p = model.unravel(rng.normal(size=H * (D + 2)), H)
+    X = rng.normal(size=(N, S, D)) + 0.5
+    own, other = fg.fisher(model, p, X).to_dense(), fg.fisher(model, p, TORCH(X))
+    assert np.abs(numbers(other.to_dense()) - own).max() <= 1e-11 * np.abs(own).max()
+    assert np.abs(numbers(other @ np.eye(p.size)) - own).max() <= 1e-11 * np.abs(own).max()
 
 
 def test_parameters_are_flattened_in_their_own_library(rng: np.random.Generator) -> None:

@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..foreign import Foreign, library, only_numpy
 from ..model import Linearization, Params
 from ..readers import ForeignLinearization
+from .foreign_dense import factors, summed_up
 from .matrices import what
 
 _CHUNK = 1 << 22  # numbers in the largest array over a batch of vectors
@@ -89,9 +90,13 @@ class ForeignFisher:
     def to_dense(self) -> Any:
         """The matrix (P, P), exactly symmetric.
 
-        Independent outputs of units that no stage joins have one block for each unit: one product makes a column of all.
+        From weighted Gram matrices of the inputs where the Jacobian factors, else column by column; independent outputs
+        of units that no stage joins have one block for each unit, and one product makes a column of all.
         """
         units, own = self._at.params.units, self.shape[0] // self._at.params.units
+        if factors(self._at):
+            F = summed_up(self._at, self._hessian, self._apart) / (self.cases * self._at.model.dispersion)
+            return ((F + F.swapaxes(0, 1)) / 2).array
         if not self._apart:
             F = _joined([self._product(rows) for rows in self._basis(self.shape[0], 1)])
             return ((F + F.swapaxes(0, 1)) / 2).array
