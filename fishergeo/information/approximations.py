@@ -28,7 +28,7 @@ from .own_units import own_units
 from .parts import parts
 from .triangular import Triangle
 
-_ROWS = 1024  # scores in an update of a dense matrix
+_ROWS = (128, 1024)  # the least and the most scores in an update of a dense matrix
 _SMALL = 256  # parameters up to which a repr computes the error
 
 
@@ -217,8 +217,9 @@ class Scores(FromFactors):
 
     def _summed(self) -> Floats:
         total = np.zeros(self.shape)
+        least, most = _ROWS
         for f in self.parts:
-            for scores in roots.rows(f, _ROWS):
+            for scores in roots.rows(f, min(most, max(least, len(total)))):
                 dsyrk(1.0, scores.T, beta=1.0, c=total.T, overwrite_c=1)
         mirror(total)
         return total[None]

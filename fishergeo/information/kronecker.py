@@ -24,7 +24,7 @@ from ..families import Floats
 from . import roots
 from .pieces import Factors
 
-_BLOCK = 1 << 18  # numbers in the largest array over a piece: 2 MiB
+_BLOCK = 1 << 16  # numbers in the largest array over a piece: 512 KiB
 _FLOOR = 1e-10  # eigenvalues of TTᵀ below this share of the largest belong to what T annihilates
 
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from ..errors import generator
 from ..families import Floats
 from ..model import GLM, Params
-from .approximations import difference, diagonal_fisher, empirical_fisher, kfac, monte_carlo_fisher, per_unit_fisher
+from .approximations import diagonal_fisher, difference, empirical_fisher, kfac, monte_carlo_fisher, per_unit_fisher
 from .matrices import fisher
 from .operator import Metric
 

@@ -16,7 +16,7 @@ from ..model import Linearization
 from .pieces import Factors
 from .structure import Chart, of_cases
 
-_BLOCK = 1 << 19  # numbers in the largest temporary array: 4 MiB
+_BLOCK = 1 << 16  # numbers in the largest temporary array: 512 KiB
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from .structure import Chart
 from .threads import each
 from .triangular import Triangle
 
-_BLOCK = 1 << 18  # numbers in the largest array over a piece: 2 MiB
+_BLOCK = 1 << 16  # numbers in the largest array over a piece: 512 KiB
 
 
 def by_unit(f: Factors) -> bool:
