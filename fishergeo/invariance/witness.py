@@ -180,7 +180,7 @@ class _Counted:
     def _value(self, X: Any, W: Any) -> Any:
         with np.errstate(all="ignore"):
             try:
-                return self.normalizer(np.asarray(X, float), np.asarray(W, float)).value
+                return _value(self.normalizer, State(np.asarray(X, float), np.asarray(W, float)))
             except InputError:  # σ = 0: not an admissible model
                 return None
 
@@ -221,15 +221,29 @@ def _evaluate(
     start = State(convert(state.X), convert(state.W))
     moved = transformation.act(start, cast)
     try:
-        before = normalizer(start.X, start.W).value if before is None else before
-        after = normalizer(moved.X, moved.W, moved.shift).value
+        before = _value(normalizer, start) if before is None else before
+        after = _value(normalizer, moved)
     except (InputError, ZeroDivisionError):  # σ = 0: not an admissible model
         return None
     except ValueError as error:  # SymPy 1.14 factors some large integers wrongly, and notices
         if "is not a prime factor" not in str(error):
             raise
         return None
+    if before is None or after is None:
+        return None
     return (before if moved.order is None else before[..., moved.order]), after
+
+
+def _value(normalizer: Normalizer, state: State) -> Any:
+    """Â; None where a σ is so much smaller than others in floating point that it may be a 0 that was rounded."""
+    run = normalizer(state.X, state.W, state.shift)
+    done: Any
+    for done in (*run.inputs, *run.weight, *run.summed):
+        if done.sigma is not None and not done.frozen and done.sigma.dtype != object:
+            spread = np.abs(done.sigma / done.ratio)
+            if spread.min() <= 1e-9 * spread.max():
+                return None
+    return run.value
 
 
 def _exactly(
