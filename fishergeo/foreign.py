@@ -83,10 +83,12 @@ class Foreign(NDArrayOperatorsMixin):
 
     @classmethod
     def of(cls, array: Any, what: str = "an array is") -> Foreign:
-        """An array as it is; raises `InputError` for numbers of another type than float32 and float64."""
+        """An array as it is; raises `InputError` for a sparse one and for another type than float32 and float64."""
         xp = _compat().array_namespace(array)
         if not any(array.dtype == kind for kind in (xp.float32, xp.float64)):
             raise InputError(f"{what} of type {array.dtype}: give it as {library(xp)}'s float32 or float64")
+        if str(getattr(array, "layout", "torch.strided")) != "torch.strided":
+            raise InputError(f"{what} of layout {array.layout}: give it dense, or X as a matrix of scipy.sparse")
         return cls(array, xp)
 
     def __repr__(self) -> str:

@@ -301,6 +301,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: MODEL.natural(P, T[:, :3]), "weights have shape .3, 4. but X has 3 inputs"),
     (lambda: MODEL.natural(P, T[:0]), "X has shape .0, 4."),
     (lambda: MODEL.natural(P, T.to(torch.int64)), "X is an array of type torch.int64: give it as torch's float32 or"),
+    (lambda: MODEL.natural(P, T.to_sparse()), "X is an array of layout torch.sparse_coo: give it dense"),
     (lambda: MODEL.natural(P, T.to(torch.bfloat16)), "torch's float32 or float64"),
     (lambda: MODEL.natural(P, strict.ones((8, 4), dtype=strict.complex128)), "array_api_strict's float32 or float64"),
     (lambda: MODEL.natural(P, torch.ones_like(T)), "batch_norm: the entries at unit 0 are constant along sample"),
