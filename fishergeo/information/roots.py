@@ -19,6 +19,7 @@ from .threads import each
 from .triangular import Triangle
 
 _BLOCK = 1 << 16  # numbers in the largest array over a piece: 512 KiB
+_LEAST = (512, 16)  # cases at least in a piece of rows of one unit, and of all units
 
 
 def by_unit(f: Factors) -> bool:
@@ -77,7 +78,7 @@ def _root(f: Factors) -> Floats:
         return of_units(f.chart, f.hessian.mixing, _triangles(f))
     size = f.chart.params.units * (f.chart.features + f.chart.ends)
     triangle = Triangle(size)
-    for piece in f.pieces(max(16, size // outputs(f))):
+    for piece in f.pieces(max(_LEAST[1], size // outputs(f) // 4)):
         triangle.add(columns(f.chart, piece))
     return of_columns(f.chart, triangle.R)
 
@@ -89,7 +90,7 @@ def _triangles(f: Factors) -> Floats:
     weights = np.sqrt(np.ones((1, len(d))) if constant else d.T)
     triangles = [Triangle(m) for _ in weights]
     start = 0
-    for piece in f.pieces(max(512, m)):
+    for piece in f.pieces(max(_LEAST[0], m)):
         phi, part = piece.phi().T, weights[:, start : start + len(piece)]
         start += len(piece)
         tasks = [partial(_add, triangle, phi, weight) for triangle, weight in zip(triangles, part)]
