@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -73,21 +74,21 @@ def connected(client: Any) -> Iterator[Any]:
 def results(task: Task, blocks: Iterator[Block], client: Any) -> Iterator[Any]:
     """What the workers make of each block, in the order of the blocks.
 
-    A block whose worker dies goes to another; `RuntimeError` where that happens again and again, or no worker is left.
+    A block whose worker dies goes to another; `RuntimeError` where that happens again and again, or all are gone.
     """
     with connected(client) as client:
         from distributed import KilledWorker
-        from distributed.client import FutureCancelledError
 
+        lost = (KilledWorker, CancelledError)
         everyone = client.submit(same, task, pure=False)  # unlike what is scattered, made again if it is lost
         waiting: deque[tuple[Block, Any]] = deque()
         try:
             for block in blocks:
                 waiting.append((block, _submit(client, everyone, block)))
                 if len(waiting) > 2 * max(1, sum(client.nthreads().values())):
-                    yield _result(*waiting.popleft(), (KilledWorker, FutureCancelledError))
+                    yield _result(*waiting.popleft(), lost)
             while waiting:
-                yield _result(*waiting.popleft(), (KilledWorker, FutureCancelledError))
+                yield _result(*waiting.popleft(), lost)
         finally:
             for _, future in waiting:
                 future.cancel()
@@ -117,7 +118,8 @@ def _result(block: Block, future: Any, lost: tuple[type[Exception], ...]) -> Any
     try:
         return future.result()
     except lost as error:
+        why = (str(error) or type(error).__name__).splitlines()[0]
         raise RuntimeError(
-            f"{block.source}: the workers that had block {block.index} died or went away ({str(error).splitlines()[0]}); "
+            f"{block.source}: the workers that had block {block.index} died or went away ({why}); "
             "give them more memory, or smaller blocks"
         ) from error
