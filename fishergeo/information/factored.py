@@ -12,10 +12,9 @@ from scipy.sparse.linalg import LinearOperator
 from ..errors import InputError
 from ..families import Floats
 from ..model import Linearization
-from . import roots
+from . import kronecker, roots
 from .exact import Sums
-from .kronecker import Kronecker
-from .operator import _DENSE, Metric
+from .operator import Metric
 from .own_units import own_columns
 from .parts import slices
 from .pieces import Factors
@@ -76,13 +75,13 @@ class Factored(Metric):
         return found / np.sqrt(self.scale)
 
     @cached_property
-    def _kronecker(self) -> Kronecker:
-        return Kronecker(self.parts, self.scale)
+    def _kronecker(self) -> kronecker.Kronecker:
+        return kronecker.Kronecker(self.parts, self.scale)
 
     def preconditioner(self, damping: float) -> LinearOperator | None:
         """Kronecker factors in the coefficients, where those of each unit fit into memory."""
         chart = self.parts[0].chart
-        if damping == 0 or chart.params.units * chart.features**2 > _DENSE:
+        if damping == 0 or chart.params.units * chart.features**2 > kronecker._LARGEST:
             return None
         return self._kronecker.inverse(damping)
 

@@ -25,6 +25,7 @@ from . import roots
 from .pieces import Factors
 
 _BLOCK = 1 << 16  # numbers in the largest array over a piece: 512 KiB
+_LARGEST = 1 << 25  # numbers in the matrices T of all units: 256 MiB
 _FLOOR = 1e-10  # eigenvalues of TTᵀ below this share of the largest belong to what T annihilates
 
 
@@ -64,7 +65,8 @@ class Kronecker:
         T = self.chart.side(np.broadcast_to(np.eye(m)[:, None], (m, H, m)))
         if self.chart.mixes:
             W = np.random.default_rng(0).normal(size=self.chart.params.weight.shape)
-            T = T * (np.linalg.norm(self.chart.mix(W)) / np.linalg.norm(W))
+            T = T.copy()
+            T[..., : self.chart.inputs] *= np.linalg.norm(self.chart.mix(W)) / np.linalg.norm(W)
         return np.ascontiguousarray(T.transpose(1, 0, 2))
 
     def _invert(self) -> None:
