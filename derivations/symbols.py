@@ -119,7 +119,7 @@ eta = function("eta", r"the cumulant of a family: $\eta'$ is the mean and $\phi\
 given(ETA, "the second derivatives of the cumulant, entry by entry: the covariance of the outputs over the dispersion")
 omega = array(
     "omega",
-    "the Fisher weight: the curvature of the log density in the natural parameter, over $1/\\phi$",
+    "the Fisher weight: the curvature of the log density in the natural parameter, times $\\phi$",
     positive=True,
 )
 base = function("c", "the part of a log density that does not depend on the natural parameter")
