@@ -9,6 +9,7 @@ import pytest
 from cases import ALL, CASES_WITH_POSITIONS, PLAIN, SIZES, Setup, each_case, each_case_and_family, each_family
 
 import fishergeo as fg
+from fishergeo.information import approximations, operator, own_units, roots
 
 H = SIZES[2]
 MIXES_UNITS = {  # ∂â_i/∂w_j ≠ 0 for j ≠ i, which eq. (13) leaves out
@@ -177,6 +178,124 @@ def test_every_matrix_takes_positions(build, rng, X_positions):
         assert np.linalg.eigvalsh(F)[0] > -1e-12 * np.trace(F)
         v = rng.normal(size=p.size)
         contracts.close(metric @ v, F @ v)
+
+
+# --- what they know of their error -----------------------------------------------------------------------------------
+
+BUILDS = {
+    "eq. (13)": lambda model, p, X, Y: fg.per_unit_fisher(model, p, X),
+    "K-FAC": lambda model, p, X, Y: fg.kfac(model, p, X),
+    "diagonal": lambda model, p, X, Y: fg.diagonal_fisher(model, p, X),
+    "empirical": lambda model, p, X, Y: fg.empirical_fisher(model, p, X, Y),
+    "Monte Carlo, 2 draws": lambda model, p, X, Y: fg.monte_carlo_fisher(model, p, X, rng=5, draws=2),
+}
+
+
+@each_case_and_family(CASES_WITH_POSITIONS)
+def test_the_diagonal(case, family, phi, rng, inputs):
+    setup = Setup.of(case, family, inputs(case), H, rng, phi)
+    F = np.diag(np.diag(oracles.fisher(*setup.arguments)))
+    metric = fg.diagonal_fisher(setup.model, setup.p, setup.X)
+    contracts.fisher_is_the_oracle(metric, F)
+    contracts.spectrum_is_the_oracle(metric, np.sqrt(F))
+    contracts.solves_are_solutions(metric, F, rng)
+
+
+@pytest.mark.parametrize("build", BUILDS)
+@each_case(CASES_WITH_POSITIONS[:20])
+def test_errors_are_those_of_the_dense_matrices(case, build, rng, inputs, monkeypatch):
+    setup = Setup.of(case, fg.categorical, inputs(case), H, rng)
+    model, p, X = setup.model, setup.p, setup.X
+    Y = model.sample(p, X, rng)
+    F, v = oracles.fisher(*setup.arguments), rng.normal(size=p.size)
+    metric = BUILDS[build](model, p, X, Y)
+    A = metric.to_dense()
+    gap = np.linalg.norm(A - F) / np.linalg.norm(F)
+    assert abs(metric.gap - gap) < 1e-12 * (1 + gap)
+    assert f"relative gap to the exact matrix {metric.gap:.3g}" in repr(metric)
+    damped = [np.linalg.solve(matrix + 0.1 * np.eye(p.size), v) for matrix in (A, F)]
+    step = np.linalg.norm(damped[0] - damped[1]) / np.linalg.norm(damped[1])
+    assert abs(metric.solve_gap(v, damping=0.1) - step) < 1e-10 * (1 + step)
+    monkeypatch.setattr(operator, "_DENSE", 0)  # as if the matrices were too large to be formed
+    monkeypatch.setattr(operator, "_CHUNK", 20)
+    assert abs(BUILDS[build](model, p, X, Y).gap - gap) < 1e-10 * (1 + gap)
+
+
+@pytest.mark.parametrize("build", BUILDS)
+@each_case(CASES_WITH_POSITIONS[:20])
+def test_pieces_do_not_matter(case, build, rng, inputs, monkeypatch):
+    setup = Setup.of(case, fg.categorical, inputs(case), H, rng)
+    model, p, X = setup.model, setup.p, setup.X
+    Y = model.sample(p, X, rng)
+    whole = BUILDS[build](model, p, X, Y)
+    matrix, root = whole.to_dense(), whole._root()
+    for module in (roots, own_units):
+        monkeypatch.setattr(module, "_BLOCK", 64)
+    monkeypatch.setattr(roots, "_LEAST", (3, 1))
+    monkeypatch.setattr(approximations, "_ROWS", (1, 2))
+    pieces = BUILDS[build](model, p, X, Y)
+    contracts.close(pieces.to_dense(), matrix)
+    contracts.close(root @ root.T, matrix)
+    root = pieces._root()
+    contracts.close(root @ root.T, matrix)
+    contracts.close(pieces.diagonal(), np.diag(matrix))
+
+
+def test_scores_of_many_draws_are_their_mean(rng, X):
+    """One matrix of 3 draws is the mean of three of one, drawn by the same generator in turn."""
+    setup = Setup.of(PLAIN[1], fg.poisson, X, H, rng)
+    one = np.random.default_rng(3)
+    each = [fg.monte_carlo_fisher(setup.model, setup.p, X, rng=one).to_dense() for _ in range(3)]
+    together = fg.monte_carlo_fisher(setup.model, setup.p, X, rng=3, draws=3)
+    contracts.close(together.to_dense(), np.mean(each, axis=0))
+    v = rng.normal(size=setup.p.size)
+    contracts.close(fg.monte_carlo_fisher(setup.model, setup.p, X, rng=3, draws=3) @ v, np.mean(each, axis=0) @ v)
+
+
+def test_mean_curvature_keeps_the_shift_of_all_logits(rng, X):
+    """Of E[η''] under a softmax 1 is a null vector to the last digit, and so it is of the Kronecker-factored matrix."""
+    setup = Setup.of(PLAIN[0], fg.categorical, X, H, rng)
+    F = fg.kfac(setup.model, setup.p, X)
+    assert F.rank() == (H - 1) * (X.shape[1] + 1)
+    R = F._root()
+    shift = np.tile(np.eye(X.shape[1] + 1), (H, 1))
+    assert np.abs(shift.T @ R).max() < 1e-14 * np.abs(R).max()
+
+
+def test_error_of_a_gradient_that_vanishes(rng, X):
+    setup = Setup.of(PLAIN[1], fg.bernoulli, X, H, rng)
+    with pytest.raises(ArithmeticError, match="give a v outside"):
+        fg.kfac(setup.model, setup.p, X).solve_gap(np.zeros(setup.p.size))
+
+
+def test_comparison(rng, X):
+    """Each row is what the approximation says of itself; eq. (13) is exact for batch norm, the exact matrix always."""
+    setup = Setup.of(PLAIN[1], fg.bernoulli, X, H, rng)
+    model, p = setup.model, setup.p
+    Y = model.sample(p, X, rng)
+    table = fg.compare_approximations(model, p, X, Y, damping=0.01, rng=4, draws=2)
+    assert [row.name for row in table.rows] == ["exact", *list(BUILDS)[:3], "Monte Carlo, 2 draws", "empirical"]
+    gradient = model.gradient(p, X, Y)
+    for name in list(BUILDS)[:4]:
+        metric, row = BUILDS[name](model, p, X, Y), table[name]
+        assert abs(row.gap - metric.gap) < 1e-12 * (1 + row.gap)
+        assert abs(row.solve_gap - metric.solve_gap(gradient, 0.01)) < 1e-9 * (1 + row.solve_gap)
+        assert row.seconds > 0 and row.bytes > p.size * 8
+    assert max(table["exact"].gap, table["exact"].solve_gap, table["eq. (13)"].gap) < 1e-12 < table["K-FAC"].gap
+    assert table["Monte Carlo, 2 draws"].gap > 0.01
+    again = fg.compare_approximations(model, p, X, Y, damping=0.01, rng=4, draws=2)
+    assert [row.gap for row in again.rows] == [row.gap for row in table.rows]
+    lines = repr(table).splitlines()
+    assert lines[0] == f"{table.what}, damping 0.01" and len(lines) == 2 + len(table.rows)
+    assert table.to_markdown().splitlines()[1] == "| --- | --- | --- | --- | --- |"
+    assert table._repr_html_().count("<tr>") == 1 + len(table.rows)
+
+
+def test_comparison_where_the_gradient_vanishes_is_refused(rng):
+    X = np.array([[1.0], [-1.0], [2.0]])
+    model = fg.GLM(fg.gaussian)
+    with pytest.raises(ArithmeticError, match="gradient"):
+        fg.compare_approximations(model, fg.Params(np.zeros((1, 1)), np.zeros(1)), X, np.zeros((3, 1)))
 
 
 def test_repr_says_which_matrix_it_is(rng, X):
