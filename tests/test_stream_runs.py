@@ -20,7 +20,7 @@ from dask import dataframe as dask_frame
 from distributed import Client, LocalCluster
 
 import fishergeo as fg
-from fishergeo.information import sources
+from fishergeo.information import cluster, sources
 from fishergeo.information.execution import one_blas_thread
 
 N, D, H = 197, 5, 6
@@ -71,7 +71,7 @@ def test_dask_changes_no_bit(model, p, X, path):
     right, v = fg.fisher(model, p, fg.rows(path, block=9), workers=1), np.ones(p.size)
     product, dense = right @ v, right.to_dense()
     chunks = dask_array.from_array(X, chunks=(9, 2))
-    with Client(processes=False, n_workers=2, threads_per_worker=2, dashboard_address=None) as client:
+    with Client(processes=False, n_workers=2, threads_per_worker=2, dashboard_address=":0") as client:
         for source in (
             fg.rows(path, block=9),
             fg.rows(X, block=9),
@@ -124,17 +124,28 @@ def test_a_worker_that_dies(model, p, path, tmp_path):
 
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1, "distributed.admin.log-format": ""}),
-        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
-        Client(cluster) as client,
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as local,
+        Client(local) as client,
     ):
         once = fg.fisher(model, p, with_part(str(tmp_path / "marker")), client=client)
         assert (once.to_dense() == right.to_dense()).all()
         keep = str(tmp_path / "state.npz")
+        local.scheduler.allowed_failures = 0
         with pytest.raises(RuntimeError, match="the workers that had block 4 died or went away") as caught:
             fg.fisher(model, p, with_part(None), client=client, checkpoint=keep)
     assert any("4 blocks are done and kept in" in note for note in caught.value.__notes__)
     with np.load(keep) as file:
         assert file["statistics of the summed inputs 0"].tolist() == [40] * 4
+
+
+def test_a_cluster_without_workers(model, p, path, monkeypatch):
+    monkeypatch.setattr(cluster, "_PATIENCE", 0.05)
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as empty,
+        Client(empty) as client,
+        pytest.raises(RuntimeError, match="died or went away"),
+    ):
+        fg.fisher(model, p, path, client=client)
 
 
 def test_threads_of_blas_are_given_back():

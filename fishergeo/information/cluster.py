@@ -15,6 +15,8 @@ from ..errors import InputError
 from .execution import Task, one_blas_thread
 from .sources import Block, Rows, check_columns, same
 
+_PATIENCE = 60.0  # seconds for a worker to come back
+
 
 @dataclass(frozen=True)
 class Delayed:
@@ -79,16 +81,16 @@ def results(task: Task, blocks: Iterator[Block], client: Any) -> Iterator[Any]:
     with connected(client) as client:
         from distributed import KilledWorker
 
-        lost = (KilledWorker, CancelledError)
+        lost = (KilledWorker, CancelledError, _Alone)
         everyone = client.submit(same, task, pure=False)  # unlike what is scattered, made again if it is lost
         waiting: deque[tuple[Block, Any]] = deque()
         try:
             for block in blocks:
                 waiting.append((block, _submit(client, everyone, block)))
                 if len(waiting) > 2 * max(1, sum(client.nthreads().values())):
-                    yield _result(*waiting.popleft(), lost)
+                    yield _result(client, *waiting.popleft(), lost)
             while waiting:
-                yield _result(*waiting.popleft(), lost)
+                yield _result(client, *waiting.popleft(), lost)
         finally:
             for _, future in waiting:
                 future.cancel()
@@ -114,9 +116,22 @@ def _on_chunk(task: Task, block: Block, chunk: Any) -> Any:
     return _on_block(task, replace(block, part=partial(same, chunk)))
 
 
-def _result(block: Block, future: Any, lost: tuple[type[Exception], ...]) -> Any:
+class _Alone(Exception):
+    """No worker is left, and none comes back."""
+
+
+def _result(client: Any, block: Block, future: Any, lost: tuple[type[Exception], ...]) -> Any:
+    alone = 0
     try:
-        return future.result()
+        while True:
+            try:
+                return future.result(timeout=_PATIENCE)
+            except TimeoutError:
+                if future.done():  # it is the task's own
+                    raise
+                alone = 0 if client.nthreads() else alone + 1
+                if alone > 1:
+                    raise _Alone(f"no worker for {_PATIENCE:g} s") from None
     except lost as error:
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise RuntimeError(
