@@ -11,16 +11,16 @@ OURS = "fishergeo"
 Row = dict[str, Any]
 
 
-def correct(row: Row) -> dict[str, float]:
-    """Median seconds of the candidates whose result is right."""
-    return {name: found["median"] for name, found in row["candidates"].items() if "median" in found}
+def correct(row: Row, what: str = "median") -> dict[str, float]:
+    """Median seconds of the candidates whose result is right, by the clock or ("cpu") of processors."""
+    return {name: found[what] for name, found in row["candidates"].items() if "median" in found and what in found}
 
 
-def ratio(row: Row) -> float | None:
+def ratio(row: Row, what: str = "median") -> float | None:
     """The time of the fastest correct peer in units of ours; None without one."""
-    times = correct(row)
+    times = correct(row, what)
     peers = [seconds for name, seconds in times.items() if name != OURS]
-    return min(peers) / times[OURS] if OURS in times and peers else None
+    return min(peers) / times[OURS] if times.get(OURS) and peers else None
 
 
 def efficiency(row: Row) -> float | None:

@@ -208,26 +208,31 @@ def _times(live: dict[str, Candidate], found: dict[str, Any], settings: Settings
     """Time the candidates in turn, so that a busy moment hits all alike; returns the DGEMM rates measured between."""
     peaks: list[float] = []
     counts: dict[str, int] = {}
+    warm: dict[str, bool] = {}
     for name in list(live):
         _drop_unless(live, found, name, said := live[name].ask("time", count=1, warm=False))
         if name in live:
             seconds = said["seconds"]
             counts[name] = min(500, max(1, math.ceil(_LONG_ENOUGH / max(seconds, 1e-6))))
-            found[name] |= {"times": [], "cpu": [], "runs": settings.runs if seconds < _SLOW else min(3, settings.runs)}
-    for turn in range(settings.runs):
+            warm[name], slow = seconds < _SLOW / 10, seconds > _SLOW
+            found[name] |= {"times": [], "cpu": [], "runs": min(3, settings.runs) if slow else settings.runs}
+            if slow:  # counts as the first of its runs
+                found[name] |= {"times": [seconds], "cpu": [said["cpu"]]}
+    for _ in range(settings.runs):
         for name in list(live):
-            if turn >= found[name]["runs"]:
+            if len(found[name]["times"]) == found[name]["runs"]:
                 continue
             time.sleep(_PAUSE)
             if name == OURS:
                 peaks += [rate for key, rate in live[name].ask("peak").items() if key == "flops"]
-            _drop_unless(live, found, name, said := live[name].ask("time", count=counts[name], warm=counts[name] < 50))
+            _drop_unless(live, found, name, said := live[name].ask("time", count=counts[name], warm=warm[name]))
             if name in live:
                 found[name]["times"].append(said["seconds"])
                 found[name]["cpu"].append(said["cpu"])
     for name in live:
         times = found[name]["times"]
         found[name] |= {"median": statistics.median(times), "min": min(times), "max": max(times)}
+        found[name]["cpu"] = statistics.median(found[name]["cpu"])
     return peaks
 
 

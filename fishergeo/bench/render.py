@@ -89,7 +89,16 @@ def _tasks(rows: Sequence[Row]) -> Iterator[list[Row]]:
 def _table(rows: Sequence[Row], notes: list[str]) -> str:
     first = rows[0]
     peers = list(dict.fromkeys(name for row in rows for name in row["candidates"] if name != OURS))
-    head = ["model", OURS, "range", "GFLOP/s", "of DGEMM", "memory", *peers]
+    head = [
+        "model",
+        OURS,
+        "range",
+        "GFLOP/s",
+        "of DGEMM",
+        "memory",
+        *(("fastest peer, processors",) if peers else ()),
+        *peers,
+    ]
     title = f"{_task(first)}, N={first['N']}, D={first['D']}, H={first['H']} (P={first['P']}), {first['storage']}"
     return f"{title}; peers relative to {OURS}.\n\n" + _grid(head, [_line(row, peers, notes) for row in rows])
 
@@ -112,6 +121,10 @@ def _line(row: Row, peers: Sequence[str], notes: list[str]) -> list[str]:
         cells += [size(own["memory"]) if "memory" in own else "–"]
     else:
         cells += [_status(own, OURS, notes), *["–"] * 4]
+    if peers:
+        cells.append(
+            ", ".join(f"x{r:.3g}" for what in ("median", "cpu") if (r := goals.ratio(row, what)) is not None) or "–"
+        )
     for peer in peers:
         found = row["candidates"].get(peer)
         if found is None:
