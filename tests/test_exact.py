@@ -7,7 +7,7 @@ import pytest
 
 import fishergeo as fg
 from fishergeo.families import ZOO as FAMILIES
-from fishergeo.information import exact, gram, joint, matrices, parts, pieces, product, structure
+from fishergeo.information import exact, gram, joint, matrices, operator, parts, pieces, product, structure
 from fishergeo.information.gram import Grams
 
 S, A = fg.Standardize, fg.Axis
@@ -153,3 +153,15 @@ def test_a_wrong_chart_is_noticed(wrong, rng, monkeypatch):
     assert gap(model, p, X, rng) < 1e-13
     monkeypatch.setattr(parts, "factors", broken)
     assert gap(model, p, X, rng) > 1e-3
+
+
+@pytest.mark.parametrize("family", [fg.bernoulli, fg.categorical], ids=lambda f: f.name)
+def test_a_large_matrix_is_handed_over(family, rng, monkeypatch):
+    model, p, X = setup(fg.batch_norm, family, (40, 5), rng)
+    expected = fg.fisher(model, p, X).to_dense()
+    monkeypatch.setattr(operator, "_KEPT", 10)
+    fast = fg.fisher(model, p, X)
+    given = fast.to_dense()
+    given[0] = 7  # it belongs to the caller
+    np.testing.assert_array_equal(fast.to_dense(), expected)
+    assert "_dense" not in fast.__dict__

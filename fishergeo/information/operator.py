@@ -21,6 +21,7 @@ from .triangular import Diagonalized, LogDeterminant, Quotient, inverse_root, qu
 
 _CHUNK = 1 << 19  # numbers in the largest temporary array of a dense build: 4 MiB, what a cache holds
 _DENSE = 1 << 25  # numbers of the largest matrix that a method forms for itself: 256 MiB
+_KEPT = 1 << 24  # numbers of the largest dense matrix of which a copy is given away: 128 MiB
 
 
 def count_above(sizes: Floats, tol: float | None, what: str) -> int:
@@ -108,8 +109,17 @@ class Metric(LinearOperator):
         return not {"_blocks", "_dense"}.isdisjoint(self.__dict__) or self.shape[0] ** 2 // self._count <= _DENSE
 
     def to_dense(self) -> Floats:
-        """The matrix (P, P), exactly symmetric."""
-        return self._dense.copy()
+        """The matrix (P, P), exactly symmetric; one of more than 128 MiB is handed over and not kept."""
+        kept = "_dense" in self.__dict__ or ("_blocks" in self.__dict__ and self._count == 1)
+        dense = self._dense
+        if kept or dense.size <= _KEPT:
+            return dense.copy()
+        for name in ("_dense", "_blocks"):
+            if name in self.__dict__ and np.shares_memory(self.__dict__[name], dense):
+                del self.__dict__[name]
+        owner = dense if dense.base is None else dense.base
+        owner.flags.writeable = True
+        return owner.reshape(dense.shape)
 
     def block(self, i: int, j: int) -> Floats:
         """F̄_ij, the block of units i and j (D+2, D+2)."""

@@ -28,6 +28,7 @@ from ..standardize import Scale, Standardize, Standardized
 
 Units = slice | NDArray[np.intp]
 ALL = slice(None)
+_LARGE = 1 << 17  # numbers in an array that is pulled back at once: 1 MiB
 
 
 def acts_on_units(stage: Stage, positions: bool) -> bool:
@@ -155,6 +156,11 @@ class Chart:
         if gain is None and not self.weight and not self.units:
             return y
         out = np.empty((*y.shape[:-1], D + 1 + (gain is not None)))
+        if isinstance(y, np.ndarray) and y.ndim == 3 and len(y) > 1 and y.size > _LARGE:  # some rows at a time, in cache
+            step = max(1, _LARGE * len(y) // y.size)
+            for start in range(0, len(y), step):
+                out[start : start + step] = self.side(y[start : start + step], units)
+            return out
         out[..., :D] = self.pull(y if gain is None else y * gain[units, None], units)
         out[..., D] = y[..., -1]
         if gain is not None:
