@@ -94,16 +94,13 @@ class Scaled:
 
 
 class Chain:
-    """All quantities of a run, in order.
+    """All quantities of a run, in order; an array that changes affinely gives way to a generic one, every σ to a symbol.
 
-    ``signed`` leaves out δ > 0; with ``abstract`` an array that changes affinely gives way to a generic one, and every σ
-    to a symbol.
+    ``signed`` leaves out δ > 0.
     """
 
-    def __init__(
-        self, normalizer: Normalizer, transformation: Transformation, *, abstract: bool = True, signed: bool = False
-    ) -> None:
-        self.positions, self.abstract = with_positions(normalizer, transformation), abstract
+    def __init__(self, normalizer: Normalizer, transformation: Transformation, *, signed: bool = False) -> None:
+        self.positions = with_positions(normalizer, transformation)
         self.links: list[Link] = []
         self.scaled: list[Scaled] = []
         self.done = 0
@@ -144,7 +141,10 @@ class Chain:
         layout = site.layout(2 + self.positions)
         self.done += 1
         if isinstance(stage, Frozen):
-            return stage(before, layout).value, stage(after, layout).value
+            given: Any = stage(before, layout)
+            if isinstance(given.sigma, IndexArray):  # one for each unit, which may be told from that of another
+                self.factors.append(given.sigma.expr)
+            return given.value, stage(after, layout).value
         if stage.center:
             only = Standardize(stage.over, scale=Scale.NONE, groups=stage.groups, first=stage.first)
             done, moved = only(before, layout), only(after, layout)
@@ -156,10 +156,7 @@ class Chain:
         if stage.scale is Scale.NONE:
             return c, c_moved
         ratio, rest = self.relation(in_order(c, self.order), c_moved)
-        if self.abstract:
-            sigma, sigma_moved = self._sigma(site, stage, before, after, ratio if rest == 0 else None)
-        else:
-            sigma, sigma_moved = (stage(array, layout).sigma for array in (before, after))  # type: ignore[assignment]
+        sigma, sigma_moved = self._sigma(site, stage, before, after, ratio if rest == 0 else None)
         self.scaled.append(Scaled(self.done - 1, stage, site, ratio, rest, sigma, sigma_moved))
         self._link(rf"\sigma({site.value})", sigma, sigma_moved)
         return c / sigma, c_moved / sigma_moved
@@ -203,7 +200,7 @@ class Chain:
         self, site: Site, cells: Iterable[Standardize], last: Stage | None, before: IndexArray, after: IndexArray
     ) -> tuple[IndexArray, IndexArray]:
         """Generic arrays that are related in the same way, where the relation is affine."""
-        if not self.abstract or isinstance(before.expr, sympy.Indexed):
+        if isinstance(before.expr, sympy.Indexed):
             return before, after
         ratio, rest = self.relation(in_order(before, self.order), after)
         plain = generic(site.value, site, positions=self.positions)

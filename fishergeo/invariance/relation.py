@@ -41,7 +41,7 @@ def as_seen(index: Any, expr: Any) -> Any:
 
 
 def _atoms(expr: Any) -> set[Any]:
-    """What a product is made of: names of arrays, and symbols; anything that is no product stands for itself."""
-    if isinstance(expr, sympy.Mul | sympy.Pow | sympy.Abs):
+    """What an expression is made of: names of arrays, and symbols; a sum over an index stands for itself."""
+    if isinstance(expr, sympy.Add | sympy.Mul | sympy.Pow | sympy.Abs):
         return set().union(*map(_atoms, expr.args))
     return set() if expr.is_Number else {expr.base if isinstance(expr, sympy.Indexed) else expr}
