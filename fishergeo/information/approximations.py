@@ -20,6 +20,7 @@ from ..families import Floats, Hessian
 from ..families.hessian import tiny_is_zero
 from ..model import GLM, Linearization, Params
 from . import roots
+from .execution import one_blas_thread
 from .factored import ByJacobian, Factored, OwnByJacobian
 from .gram import mirror
 from .matrices import exactly, linearized, what
@@ -143,8 +144,9 @@ class KroneckerFactored(FromFactors):
         """C with CᵀC = Σ φφᵀ."""
         (f,) = self.parts
         triangle = Triangle(f.chart.features)
-        for piece in f.pieces(max(512, f.chart.features)):
-            triangle.add(np.array(piece.phi().T, dtype=float, order="C"))
+        with one_blas_thread():
+            for piece in f.pieces(max(512, f.chart.features)):
+                triangle.add(np.array(piece.phi().T, dtype=float, order="C"))
         return triangle.R
 
     def _multiply(self, V: Floats) -> Floats:

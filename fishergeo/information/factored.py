@@ -14,6 +14,7 @@ from ..families import Floats
 from ..model import Linearization
 from . import kronecker, roots
 from .exact import Sums
+from .execution import one_blas_thread
 from .operator import Metric
 from .own_units import own_columns
 from .parts import slices
@@ -111,7 +112,9 @@ class ByJacobian(Metric):
         for part in self._parts():
             if part is self.at:
                 return self._transposed_rows(part) / np.sqrt(self.scale)
-            triangle.add(self._transposed_rows(part))
+            rows = self._transposed_rows(part)
+            with one_blas_thread():
+                triangle.add(rows)
         return triangle.R.T / np.sqrt(self.scale)
 
     def _parts(self) -> Iterable[Linearization]:

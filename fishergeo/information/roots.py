@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from ..families import Floats
-from .pieces import Factors, Piece
+from .pieces import Factors, Piece, Pieces
 from .structure import Chart
 from .threads import each
 from .triangular import Triangle
@@ -68,19 +68,29 @@ def _joined(roots: list[Floats]) -> Floats:
     if len(roots) == 1:
         return roots[0]
     triangle = Triangle(len(roots[0]))
-    for R in roots:
-        triangle.add(R.copy())
+    _add_all(triangle, roots)
     return triangle.R.T
+
+
+def _add_all(triangle: Triangle, roots: list[Floats]) -> None:
+    each([partial(triangle.add, np.array(R, order="C")) for R in roots], 0.0)
 
 
 def _root(f: Factors) -> Floats:
     if by_unit(f):
         return of_units(f.chart, f.hessian.mixing, _triangles(f))
     size = f.chart.params.units * (f.chart.features + f.chart.ends)
-    triangle = Triangle(size)
-    for piece in f.pieces(max(_LEAST[1], size // outputs(f) // 4)):
-        triangle.add(columns(f.chart, piece))
-    return of_columns(f.chart, triangle.R)
+    cases, count = len(f.X), 2 if outputs(f) * len(f.X) > 4 * size else 1
+    triangles, step = [Triangle(size) for _ in range(count)], -(-len(f.X) // count)
+
+    def add(group: int) -> None:
+        rows = max(_LEAST[1], size // outputs(f) // 4)
+        for piece in Pieces(f, slice(group * step, min((group + 1) * step, cases)), rows):
+            triangles[group].add(columns(f.chart, piece))
+
+    each([partial(add, group) for group in range(count)], 2.0 * outputs(f) * cases * size**2)
+    _add_all(triangles[0], [other.R.T for other in triangles[1:]])
+    return of_columns(f.chart, triangles[0].R)
 
 
 def _triangles(f: Factors) -> Floats:
