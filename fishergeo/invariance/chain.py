@@ -207,7 +207,8 @@ class Chain:
         free = [index for index in plain.indices if index in rest.free_symbols]
         if len(free) == len(plain.indices) or any(is_index(s) and s not in free for s in rest.free_symbols):
             return before, after
-        label = Known(site.value, self._means(site, cells, last, before), real=True)
+        name = f"{site.value}hat" if last else site.value  # after a stage it is what the stage made
+        label = Known(name, self._means(site, cells, last, before), real=True)
         array = IndexArray(sympy.IndexedBase(label)[plain.indices], plain.indices)
         changed = in_order(array, self.order) * IndexArray(ratio, (None,) * len(array.indices))
         if rest != 0:

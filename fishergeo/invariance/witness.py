@@ -22,6 +22,7 @@ from .candidates import count_models, draw_model, shapes_of, simple_values, size
 from .numbers import random_value
 
 _COUNTED = 200  # candidates tried in all before drawing
+_OTHERS = 7  # counterexamples tried for one that is written with few roots, after one that takes digits
 
 
 _Candidate = tuple[Any, Any, tuple[Any, ...]]  # X, W and the parameters
@@ -46,6 +47,11 @@ class Witness:
     def sizes(self) -> dict[str, int]:
         return dict(zip("NSDH" if self.X.ndim == 3 else "NDH", (*self.X.shape, len(self.W)), strict=True))
 
+    @property
+    def cut(self) -> bool:
+        """Whether the values are given by digits."""
+        return any(getattr(value, "is_Float", False) for value in (self.before, self.after))
+
     def __repr__(self) -> str:
         entry = ",".join(map(str, self.entry))
         given = "".join(f", {p.symbol} = {_plain(v)}" for p, v in zip(self.parameters, self.values, strict=True))
@@ -62,7 +68,8 @@ class Witness:
             parts.append(f"{symbol} = {sympy.latex(np.ravel(value)[0]) if scalar else matrix(np.atleast_2d(value))}")
         place = " ".join(str(k + 1) for k in self.entry)
         before, after = (sympy.latex(_shown(value)) for value in (self.before, self.after))
-        change = rf"\hat{{a}}_{{{place}}} = {before} \;\to\; {after}"
+        relation = r"\approx" if self.cut else "="
+        change = rf"\hat{{a}}_{{{place}}} {relation} {before} \;\to\; {after}"
         return r",\; ".join(parts) + r":\quad " + change
 
 
@@ -106,10 +113,15 @@ def search(normalizer: Normalizer, transformation: Transformation, signed: bool 
                         yield _lower(normalizer, transformation, (X, W, values))
 
     decide = _in_numbers if normalizer.opaque else _exactly
-    for X, W, values in itertools.chain(candidates(), drawn()):
-        if (witness := decide(normalizer, transformation, State(X, W), values)) is not None:
-            return witness
-    return None
+    found = (
+        witness
+        for X, W, values in itertools.chain(candidates(), drawn())
+        if (witness := decide(normalizer, transformation, State(X, W), values)) is not None
+    )
+    first = next(found, None)
+    if first is None or normalizer.opaque or not first.cut:
+        return first
+    return next((other for other in itertools.islice(found, _OTHERS) if not other.cut), first)
 
 
 def changes_somewhere(normalizer: Normalizer, transformation: Transformation, signed: bool = False) -> bool:
