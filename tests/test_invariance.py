@@ -392,3 +392,24 @@ def test_witness_is_minimal_for_the_plain_model():
     for transformation, (symbol, *_) in itertools.product(TRANSFORMATIONS, [("δ",), ("γ",)]):
         if oracles.MOVES[transformation.name][0].startswith(symbol):
             assert prove(fg.identity, transformation).witness.sizes == {"N": 1, "D": 1, "H": 1}
+
+
+STEPS = {
+    (fg.layer_norm, fg.weight_matrix_recentering.then(fg.unit_permutation)): (
+        r"w_{\varpi(h) d} + \gamma_{d}",
+        r"a_{n \varpi(h)} + \beta_{n},\quad \beta_{n} = \sum_{e=1}^{D} \gamma_{e} x_{n e}",
+        r"\mu(a) + \beta_{n}",
+    ),
+    (fg.batch_norm, fg.dataset_recentering.then(fg.unit_permutation)): (
+        r"a_{n \varpi(h)} + \beta_{h},\quad \beta_{h} = \sum_{e=1}^{D} \gamma_{e} w_{\varpi(h) e}",
+        r"\mu(a) + \beta_{h}",
+    ),
+    (fg.rms_norm, fg.weight_matrix_rescaling.then(fg.unit_permutation)): (r"\delta\,a_{n \varpi(h)}",),
+}
+
+
+@pytest.mark.parametrize(("normalizer", "transformation"), STEPS)
+def test_steps_tell_what_moves_from_what_is_added(normalizer, transformation):
+    """Units that change places are not a shift: β is what is added to the array in its new order."""
+    found = [step.becomes for step in prove(normalizer, transformation).steps]
+    assert set(STEPS[normalizer, transformation]) <= set(found)

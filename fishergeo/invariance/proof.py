@@ -192,16 +192,18 @@ def _step(link: Link, run: Chain) -> Step:
     name, before, expected, after = link.name, link.before, link.expected, link.after
     if is_zero(after.expr - before.expr):
         return Step(name, name, "unchanged")
+    permuted = expected is not before
+    same, how = (re.sub(r"\bh\b", r"\\varpi(h)", name), " and permuted") if permuted else (name, "")
     if is_zero(after.expr - expected.expr):
-        return Step(name, re.sub(r"\bh\b", r"\\varpi(h)", name), "permuted")
-    ratio, rest = run.relation(before, after)
-    scaled = name if ratio == 1 else f"{latex(ratio)}\\,{name}"
+        return Step(name, same, "permuted")
+    ratio, rest = run.relation(expected, after)
+    scaled = same if ratio == 1 else f"{latex(ratio)}\\,{same}"
     if rest == 0:
-        return Step(name, scaled, "homogeneous")
+        return Step(name, scaled, "homogeneous" + how)
+    shifted = ("shifted" if ratio == 1 else "scaled, shifted" if permuted else "scaled and shifted") + how
     if link.shift is not None:
         shift = latex(link.shift)
-        becomes = f"{scaled} + {shift},\\quad {shift} = {latex(rest)}"
-        return Step(name, becomes, "shifted" if ratio == 1 else "scaled and shifted")
+        return Step(name, f"{scaled} + {shift},\\quad {shift} = {latex(rest)}", shifted)
     if sympy.count_ops(rest) < sympy.count_ops(after.expr) and len(latex(rest)) < 160:
-        return Step(name, f"{scaled} + {latex(rest)}", "shifted" if ratio == 1 else "scaled and shifted")
+        return Step(name, f"{scaled} + {latex(rest)}", shifted)
     return Step(name, latex(after.expr), "by the transformation")
