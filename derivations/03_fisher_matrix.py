@@ -26,8 +26,8 @@ def build() -> Derivation:
 def model(d: Derivation) -> None:
     d.head("The model")
     d.say(
-        """Rows {} of inputs are cases, and each unit {} has weights {} and a bias {}. The natural parameter is the
-        summed input plus the bias,""",
+        """The rows of the inputs {} are cases, and each unit {} has weights {} and a bias {}. The natural parameter
+        is the summed input plus the bias,""",
         x[n, col],
         h,
         w[h, col],

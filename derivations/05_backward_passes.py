@@ -89,7 +89,9 @@ def batch_norm(d: Derivation) -> None:
     centered = d.step(over(q[m], m), Integer(0), by.linearity_of_the_mean, names[:2])
     used = [*published[::-1], centered, matrix, names[3]]
     d.step(G[n], gain / spread * over(P[n, m] * upstream[m], m), by.projector_identity, used)
-    d.say("So no gradient changes the mean of the values, and without {} none changes their spread:", epsilon)
+    d.say(
+        "So to first order no gradient changes the mean of the values, and without {} none changes their spread:", epsilon
+    )
     square = d.step(over(q[m] ** 2, m), N * (spread**2 - epsilon), by.substitution, [names[2]])
     d.step(over(G[m], m), Integer(0), by.projector_identity, [*published[::-1], centered])
     left = gain * epsilon / spread**3 * over(upstream[m] * vhat[m], m)

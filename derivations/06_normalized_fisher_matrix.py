@@ -143,7 +143,7 @@ def layer(d: Derivation) -> None:
     mean = d.step(Partial(abar[n], w[I, col]), x[n, col] / H, by.linearity_of_the_mean)
     spread = d.step(Partial(sigma[n], w[I, col]), ahat[n, I] * x[n, col] / H, by.chain_rule)
     d.step(chi[n, I, col], x[n, col] * (1 - 1 / H - ahat[n, I] ** 2 / H), by.substitution, [own, mean, spread])
-    d.say("and drops the rest, which is as large as the mean that layer norm subtracts:")
+    d.say("and drops what a weight does to the other units of the case, through the mean and the standard deviation:")
     dropped = -(1 - KroneckerDelta(h, I)) * g[h] / (H * sigma[n]) * (1 + ahat[n, h] * ahat[n, I]) * x[n, col]
     kept = KroneckerDelta(h, I) * g[I] / sigma[n] * chi[n, I, col]
     d.step(Partial(z[n, h], w[I, col]) - kept, dropped, by.algebra, [slope, own, mean, spread])

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
+from common import heading, spelled
 from symbols import N, delta, gamma, m, n, sigma, sigmatilde, v, vbar, vhat, vtilde, vtildebar, vtildehat
 from sympy import sqrt
 
 from fishergeo import invariance_table
+from fishergeo.frozen import Frozen
 from fishergeo.invariance.table import Table
+from fishergeo.normalizers import Normalizer
+from fishergeo.report.axes_figure import ARRAYS, together, words
 from fishergeo.symbolic import derivation as by
 from fishergeo.symbolic.derivation import Derivation
 from fishergeo.symbolic.sums import over
+
+TITLE = r"(?<=\d{4}), (?!section|eq|Alg)[^,]*"  # of a paper, or its number
 
 
 def build() -> Derivation:
@@ -18,7 +26,8 @@ def build() -> Derivation:
     table = invariance_table()
     overview(d, table)
     for normalizer in table.normalizers:
-        d.head(f"{normalizer.title.capitalize()}")
+        d.head(heading(normalizer.title))
+        d.say(definition(normalizer))
         for transformation in table.transformations:
             verdict = table[normalizer, transformation]
             name = f"{transformation.title.capitalize()}, {{}}: "
@@ -30,6 +39,19 @@ def build() -> Derivation:
                 d.say(f"{name}changed.", transformation.formula)
                 d.show(verdict, by.counterexample_found)
     return d
+
+
+def definition(normalizer: Normalizer) -> str:
+    """What is standardized along which axes, and by what if that is given; and where it is from."""
+    said = []
+    for site, stage in normalizer.stages:
+        over = f", over {together(site, stage)}" if stage.over else ""
+        given = f": mean {stage.mean}, variance {stage.var}" if isinstance(stage, Frozen) else ""
+        said.append(f"The {ARRAYS[site]} are {words(stage)}{over}{given}")
+    sources = [re.sub(TITLE, "", source) for source in normalizer.source.split("; ") if source]
+    cited = re.sub(r", (\w+) (?=\d{4})", r" and \1 ", "; ".join(sources))
+    text = ". ".join(said) or "Nothing is standardized"
+    return f"{text} ({cited})." if cited else f"{text}."
 
 
 def principle(d: Derivation) -> None:
@@ -59,12 +81,12 @@ def overview(d: Derivation, table: Table) -> None:
         """A transformation leaves a model unchanged if it turns every array that is standardized into a scaled and
         shifted one, with factors and shifts that do not vary along the axes of the moments. Below, a mark is a
         proof for all numbers of cases, inputs and units; its absence is an exact counterexample. Conditions are
-        given with each proof."""
+        given with each proof. A shift of inputs or weights is gone from the summed inputs where what it is multiplied
+        with is standardized and adds up to 0."""
     )
-    d.insert(table.to_latex(), markup(table))
+    d.insert(spelled(table.to_latex()), spelled(markup(table)))
     names = "; ".join(f"({k + 1}) {t.title} {{}}" for k, t in enumerate(table.transformations))
     d.say(f"The transformations are {names}.", *(t.formula for t in table.transformations))
-    d.say("RMS norm and its partial forms are from Zhang and Sennrich 2019, centered weight norm from Huang et al. 2017.")
 
 
 def markup(table: Table) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common import fisher_definition, introduce, known, scalings
+from common import fisher_definition, heading, introduce, known, scalings
 from symbols import ETA, PHI, F, I, J, N, a, abar, ahat, b, col, d2, e, g, h, k, n, omega, sigma, w, what, x, z
 from sympy import Integer, KroneckerDelta
 
@@ -35,7 +35,7 @@ def build() -> Derivation:
 def start(d: Derivation, normalizer: Normalizer) -> tuple[list[Step], Step]:
     """Define the model and its block along the gains, and derive that block."""
     d.restart()
-    d.head(normalizer.title.capitalize())
+    d.head(heading(normalizer.title))
     names = introduce(d, normalizer)
     d.define(z[n, h], g[h] * ahat[n, h] + b[h])
     slope = d.step(Partial(z[n, h], g[I]), KroneckerDelta(h, I) * ahat[n, I], by.differentiation)
@@ -80,7 +80,10 @@ def weight(d: Derivation) -> None:
     plain = d.define(F["ww"][I, J, col, d2], over(Symmetric(ETA, n, I, J) * x[n, col] * x[n, d2], n) / (N * PHI))
     along = over(what[I, e] * F["ww"][I, J, e, d2] * what[J, d2], e, d2)
     d.step(along, block.left, by.substitution, [plain, block, names[-1]])
-    d.say("The gain of weight norm is the length of a weight vector under another name: it makes nothing more robust.")
+    d.say(
+        """The gain of weight norm is the length of a weight vector under another name, and its block changes with the
+        scale of the inputs as that does."""
+    )
 
 
 def robust(d: Derivation) -> None:

@@ -81,9 +81,10 @@ def descent(d: Derivation) -> None:
     d.step(over(what[e] * wtildehat[e], e), cosine, by.invariance, [after, step, unit, flat, square])
     d.say(
         """Once the length has settled, this is {}, whatever the gradients: each step turns by the same angle (van
-        Laarhoven 2017; Wan et al. 2021). Weight decay is also a growing step size in disguise (Li and Arora 2020),
-        since without it the direction after the step is that of""",
+        Laarhoven 2017; Wan et al. 2021). Weight decay is also a growing step size in disguise (Li and Arora 2020): the
+        weights after the step have the direction that a step without it leads to, of the larger size {},""",
         1 - alpha * decay,
+        alpha / Theta,
     )
     kept = d.define(Theta, 1 - alpha * decay, restricts=True)
     d.step(wtilde[col] / Theta, w[col] - alpha / Theta * G[col], by.algebra, [step, kept])
@@ -92,16 +93,17 @@ def descent(d: Derivation) -> None:
 def settling(d: Derivation) -> None:
     d.restart()
     d.head("Where the length settles")
+    following = Theta**2 * A + alpha**2 * Omega**2 / A
     d.say(
         """Let the gradient have the length {} at weights of length 1, hence {} at the length {}. A step takes the
-        square {} of the length to""",
+        square {} of the length to {}, which leaves it what it is at {}, where""",
         Omega,
         Omega / ell,
         ell,
         A,
+        following,
+        Abar,
     )
-    following = Theta**2 * A + alpha**2 * Omega**2 / A
-    d.say("{}, which stays what it is at {}, where", following, Abar)
     kept = d.define(Theta, 1 - alpha * decay, restricts=True)
     rest = d.define(Abar, Omega * sqrt(alpha / (decay * (1 + Theta))))
     d.step(following.subs(A, Abar), Abar, by.algebra, [rest, kept])
@@ -170,7 +172,7 @@ def adam(d: Derivation) -> None:
     d.step(wtilde[col], moved, by.algebra, steps[::-1])
     d.say(
         """With normalized gradients that are orthogonal to the weights on average (Kosson et al. 2023), the cosine {}
-        solves the equation that momentum alone leads to,""",
+        solves the equation that products with the weights lead to, as above,""",
         p,
     )
     part = d.define(p, (momentum + Theta) / (1 + momentum * Theta))

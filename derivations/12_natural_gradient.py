@@ -76,10 +76,11 @@ def parametrizations(d: Derivation) -> None:
     d.step(Fcheck[col, d2], tensor, by.substitution, [*new, slope, *old])
     d.step(Gcheck[col], over(jacobian[e, col] * G[e], e), by.substitution, [*new, slope, *old])
     d.say("Gradient descent in other parameters takes another step: carried back, it is not along the gradient,")
-    d.refute(over(jacobian[col, e] * Gcheck[e], e), G[col], by.counterexample_found)
+    back = [over(jacobian[place, e] * Gcheck[e], e) for place in (col, d2)]
+    d.refute(back[0] * G[d2], back[1] * G[col], by.counterexample_found)
     d.say(
-        """The natural gradient solves a system of equations with the Fisher matrix. Let {} be a step in the other
-        parameters, and {} what it is in the first. The second is the natural gradient if""",
+        """The natural gradient (Amari 1998) solves a system of equations with the Fisher matrix. Let {} be a step in the
+        other parameters, and {} what it is in the first. The second is the natural gradient if""",
         psicheck[col],
         psi[col],
     )
@@ -98,8 +99,9 @@ def parametrizations(d: Derivation) -> None:
     d.say("and both move the natural parameters, hence the model, by the same amount:")
     d.step(over(Psicheck[n, e] * psicheck[e], e), over(Psi[n, e] * psi[e], e), by.invariance, [others[0], step])
     d.say(
-        """Where the first parameters are functions of the others and back, there is no difference: a plain, a batch
-        normalized and a weight normalized model take the same natural gradient step."""
+        """Where every change of the first parameters is one of the others, there is no difference: a small
+        natural gradient step changes a plain model and, with gains that are not 0, one with batch norm or weight norm in
+        the same way."""
     )
 
 
@@ -117,7 +119,10 @@ def unit(d: Derivation, names: tuple[IndexedBase, Expr, IndexedBase, IndexedBase
 def quotient(d: Derivation) -> None:
     d.restart()
     d.head("Directions alone")
-    d.say("A normalized model does not depend on the length of a weight vector. For one unit of weight norm,")
+    d.say(
+        """With batch norm or weight norm a model does not depend on the length of a weight vector. For one unit of weight
+        norm,"""
+    )
     names = unit(d, (w, ell, what, ahat, Psi))
     d.say("the Fisher matrix does not see a change along the weights:")
     square = d.step(over(w[e] ** 2, e), ell**2, by.substitution, names[:1])
@@ -125,9 +130,9 @@ def quotient(d: Derivation) -> None:
     metric_ = d.define(fisher[col, d2], metric(Psi))
     d.step(over(fisher[col, e] * w[e], e), Integer(0), by.substitution, [metric_, null])
     d.say(
-        """So the natural gradient is determined up to multiples of the weights; its direction on the quotient, the
-        sphere of directions, is the solution {} that is orthogonal to them. Let {} be any vector, its part that
-        is orthogonal the natural gradient, and rescale the weights:""",
+        """So multiples of the weights can be added to a natural gradient; on the quotient, the sphere of directions, it
+        is the solution {} that is orthogonal to them. Let {} be any vector, its part that is orthogonal the natural
+        gradient, and rescale the weights:""",
         psi[col],
         anyvector[col],
     )

@@ -24,7 +24,7 @@ from fishergeo.symbolic.sums import over
 def build() -> Derivation:
     d = Derivation.chapter(__file__, "What mean and covariance of the inputs determine")
     d.say(
-        """A Gaussian family under the identity link has a Fisher weight that does not depend on the natural parameter;
+        """A Gaussian family under the identity link has a Fisher weight that does not depend on the predictor;
         so have the gamma family under the logarithmic link and the Poisson family under the square root, which stabilize
         the variance. Mean and covariance of the inputs are"""
     )

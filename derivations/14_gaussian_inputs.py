@@ -4,7 +4,35 @@ from __future__ import annotations
 
 import sympy
 from designs import agrees_when_white
-from symbols import I, J, N, S, Y, a, abar, acheck, col, d2, e, f, g, kappa, m, n, nu, r, s, t, tau, w, x, xbar
+from symbols import (
+    I,
+    J,
+    N,
+    S,
+    Y,
+    a,
+    abar,
+    acheck,
+    anyvector,
+    col,
+    d2,
+    e,
+    e2,
+    f,
+    g,
+    kappa,
+    m,
+    n,
+    nu,
+    r,
+    s,
+    t,
+    tau,
+    tilt,
+    w,
+    x,
+    xbar,
+)
 from sympy import Integer, KroneckerDelta, exp, log, pi, sqrt
 
 from fishergeo import GLM, batch_norm, bernoulli, closed_form, gaussian, gaussian_inputs, links, poisson
@@ -52,11 +80,23 @@ def parts(d: Derivation) -> None:
     d.step(over(acheck[m, I] ** 2, m), N, by.substitution, using)
     d.step(over(r[m, I, col], m), Integer(0), by.linearity_of_the_mean, using)
     d.step(over(acheck[m, I] * r[m, I, col], m), Integer(0), by.substitution, using)
-    d.step(over(r[m, I, col] * r[m, I, d2], m) / N, square, by.substitution, using)
+    d.step(over(r[m, I, col] * r[m, I, d2], m), N * square, by.substitution, using)
     d.step(over(w[I, e] * r[n, I, e], e), Integer(0), by.substitution, using)
     d.say(
-        """The two do not co-vary. In a population of Gaussian inputs what does not co-vary is independent, and means of
-        products are products of means: the only property of Gaussian inputs that is used here."""
+        """The two do not co-vary, and for any {} and {} the mean square of a combination of them is a sum of one term in
+        each,""",
+        tilt,
+        anyvector[col],
+    )
+    mixed = tilt * acheck[m, I] + over(anyvector[e] * r[m, I, e], e)
+    apart = over(anyvector[e] * square.xreplace({col: e, d2: e2}) * anyvector[e2], e, e2)
+    d.step(over(mixed**2, m) / N, tilt**2 + apart, by.substitution, [d.steps[k] for k in (-5, -3, -2)])
+    d.say(
+        """In a population of Gaussian inputs half of it is the logarithm of the mean of the exponential of that
+        combination. This mean is therefore a product, so that {} and {} are independent, and means of products are
+        products of means. It is the only property of Gaussian inputs that is used here, and the reason given below.""",
+        acheck[n, I],
+        r[n, I, col],
     )
 
 
@@ -65,20 +105,21 @@ def means(d: Derivation) -> None:
     d.head("Means of products")
     d.say(
         """For independent outputs {} is the Fisher weight of unit {} at its natural parameter, a function of {}. Its
-        moments have names, and means of its products with the inputs follow.""",
+        moments get names, and means of its products with the inputs follow.""",
         ETA[n, I],
         I,
         acheck[n, I],
     )
     eta, spread = ETA[n, I], Symmetric(S, col, d2) - s[I, col] * s[I, d2]
     for k, moment in enumerate((k0, k1, k2)):
-        d.step(GaussianMean(eta * acheck[n, I] ** k), moment, by.exact_expectation)
+        d.define(moment, GaussianMean(eta * acheck[n, I] ** k))
+    d.restart()
     d.define(r[n, I, col], x[n, col] - xbar[col] - s[I, col] * acheck[n, I])
-    d.step(GaussianMean(eta * r[n, I, col] * r[n, I, d2]), k0 * spread, by.exact_expectation)
-    d.step(GaussianMean(eta * x[n, col]), k0 * xbar[col] + k1 * s[I, col], by.exact_expectation)
+    d.step(GaussianMean(eta * r[n, I, col] * r[n, I, d2]), k0 * spread, by.independence)
+    d.step(GaussianMean(eta * x[n, col]), k0 * xbar[col] + k1 * s[I, col], by.independence)
     both = xbar[col] * s[I, d2] + s[I, col] * xbar[d2]
     second = k0 * (spread + xbar[col] * xbar[d2]) + k1 * both + k2 * s[I, col] * s[I, d2]
-    d.step(GaussianMean(eta * x[n, col] * x[n, d2]), second, by.exact_expectation)
+    d.step(GaussianMean(eta * x[n, col] * x[n, d2]), second, by.independence)
 
 
 def blocks(d: Derivation) -> None:
@@ -93,7 +134,7 @@ def blocks(d: Derivation) -> None:
     closed = {pair: closed_form(GLM(bernoulli, batch_norm), gaussian_inputs).block(*pair).expr for pair in PAIRS}
     own = {pair: expr.xreplace({KroneckerDelta(I, J): Integer(1)}) for pair, expr in closed.items()}
     for pair, factor in zip(PAIRS, (right, Integer(1), acheck[n, I])):
-        d.step(GaussianMean(ETA[n, I] * left * factor), own[pair], by.exact_expectation)
+        d.step(GaussianMean(ETA[n, I] * left * factor), own[pair], by.independence)
     d.say(
         """Under batch norm the weights do not interact with the bias and the gain, whose own blocks are {}, {} and {}.
         For white inputs, of mean 0 and covariance {}, everything depends on the weights through their length {} and their
@@ -132,8 +173,8 @@ def weights(d: Derivation) -> None:
     elementary(d, poisson, None, "For Poisson outputs the integrals are elementary, with {} as the variable,")
     elementary(d, gaussian, links.probit, "and so they are, for one, for Gaussian outputs under the probit link:")
     d.say(
-        """For Bernoulli outputs they are not, under the logit or the probit link, and the package integrates them by the
-        trapezoidal rule, which converges geometrically there."""
+        """For Bernoulli outputs, under the logit or the probit link, the package finds no such integrals, and takes them
+        by the trapezoidal rule, which converges geometrically there (Trefethen and Weideman 2014)."""
     )
     if elementary_moments(fisher_weight(bernoulli), nu, t) or elementary_moments(
         fisher_weight(bernoulli, links.probit), nu, t

@@ -53,8 +53,8 @@ def metric() -> object:
 
 def sphere(d: Derivation) -> None:
     d.say(
-        """Under batch norm a weight vector matters by its direction alone. Let {} be any matrix of which the covariance
-        of the inputs is the square, and send the weights of a unit to the vector {}:""",
+        """Under batch norm a weight vector matters by its direction alone. Let {} be any matrix with the covariance of
+        the inputs for its Gram matrix, and send the weights of a unit to the vector {}:""",
         T[e2, col],
         B[I, e2],
     )
@@ -86,7 +86,11 @@ def ellipsoid(d: Derivation) -> None:
     d.define(what[I, col], w[I, col] / sigma[I])
     given = names(d, weight_norm)
     image = d.define(B[I, e2], over(T[e2, e] * what[I, e], e))
-    d.say("For centered inputs its directions are the ellipsoid of these vectors, round for white inputs only:")
+    d.say(
+        """For centered inputs its directions are the ellipsoid of these vectors, a sphere where the covariance is a
+        number times {}:""",
+        KroneckerDelta(col, d2),
+    )
     d.step(metric(), block(weight_norm), by.chain_rule, [image, *given])
 
 
@@ -100,11 +104,15 @@ def determinants(d: Derivation) -> None:
     )
     form = closed_form(GLM(bernoulli, identity), gaussian_inputs)
     d.show(latex(unit_determinant(form)), by.comparison, agrees_on_determinant(form))
+    shared = Symmetric(S, col, d2) - s[I, col] * s[I, d2]
     d.say(
-        """Under batch norm the weight vector itself is a null direction, and what is left is the product of the other
-        eigenvalues. Adding the projector on the weights to {} multiplies its determinant by that of a matrix of two rows
-        (the matrix determinant lemma), whose entries are 0 on the diagonal's first place and {} beside it:""",
-        Symmetric(S, col, d2) - s[I, col] * s[I, d2],
+        """Under batch norm the weight vector itself is a null direction of {}, and what is left is the product of the
+        other eigenvalues. Adding the projector on the weights makes the eigenvalue 0 a 1; the determinant of {} is {}
+        times that of a matrix of two rows (the matrix determinant lemma), of whose entries one on the diagonal is 0 and
+        the two beside it are {} but for a sign:""",
+        shared,
+        shared + w[I, col] * w[I, d2] / LENGTH[I] ** 2,
+        DETERMINANT,
         LENGTH[I] / tau[I],
     )
     given = names(d, batch_norm)

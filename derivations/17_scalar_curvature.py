@@ -91,13 +91,13 @@ def unit(d: Derivation) -> None:
     name = d.define(Gamma, b + g**2 / 2)
     along, across = (d.step(Partial(Gamma, x), slope, by.differentiation) for x, slope in ((g, g), (b, Integer(1))))
     zero, one, two = elementary_moments(fisher_weight(poisson), b, g) or ()
-    d.say("so that the squares of {} and {}, times {}, make up the moments", Gamma, g, exp(Gamma))
+    d.say("so that the squares of the changes of {} and {}, times {}, make up the moments", Gamma, g, exp(Gamma))
     d.step(two, exp(Gamma) * (along.right**2 + 1), by.substitution, [name])
     d.step(one, exp(Gamma) * along.right * across.right, by.substitution, [name])
     d.step(zero, exp(Gamma) * across.right**2, by.substitution, [name])
     d.say(
         """For Bernoulli outputs the moments are integrals. At {} and {} the curvature is {} for one input, {} for two and
-        {} for three.""",
+        {} for three, in floating point.""",
         "b = 0",
         "g = 1",
         *(Float(white_curvature(GLM(bernoulli)).at(1, 0, inputs), 4) for inputs in (1, 2, 3)),

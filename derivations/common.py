@@ -26,6 +26,19 @@ from fishergeo.symbolic.sums import is_index, over
 from fishergeo.transformations import Transformation
 
 PARAMETER = {"w": w, "b": b, "g": g}
+_SPELLED = {"rms norm": "RMS norm", "mean only": "mean-only"}
+
+
+def spelled(text: str) -> str:
+    """Titles of normalizers with their capitals and hyphens."""
+    for title, written in _SPELLED.items():
+        text = text.replace(title, written)
+    return text
+
+
+def heading(title: str) -> str:
+    title = spelled(title)
+    return title if title.startswith("pRMS") else title[0].upper() + title[1:]
 
 
 def introduce(derivation: Derivation, normalizer: Normalizer) -> list[Step]:
@@ -105,7 +118,7 @@ def scalings(transformation: Transformation) -> tuple[str, str]:
     for normalizer in ZOO:
         law = fg.fisher_scaling(normalizer, transformation)
         factors = tuple(law.blocks.get(name, "") for name in BLOCKS)
-        laws.setdefault((factors, law.any_family), []).append(normalizer.title)
+        laws.setdefault((factors, law.any_family), []).append(spelled(normalizer.title))
     rows, cells = [], []
     for (factors, any_family), titles in laws.items():
         star, names = "" if any_family else " *", ", ".join(titles)

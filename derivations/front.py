@@ -10,23 +10,40 @@ from symbols import MEANINGS
 from fishergeo.symbolic.document import legend
 
 TITLE = "Fisher information of normalized generalized linear models"
-ABSTRACT = """Every equation in these pages was checked by a program when it was written down, and typeset from the
-expression that was checked; an equation that is not an identity stops the build. The number in the box beside an
-equation says how certain it is. A definition has none; where it ends in > 0, what follows assumes that."""
+ABSTRACT = """Every numbered equation in these pages was checked by a program when it was written down, and typeset from
+the expression that was checked; an equation that is not an identity stops the build. The number in the box beside an
+equation says how certain it is. A definition has none; where it ends in > 0, what follows assumes that. The words
+between equations, and what is concluded in them, are not checked."""
 REFERENCES = (
+    "S. Amari. Natural gradient works efficiently in learning. Neural Computation 10, 1998.",
     "S. Arora, Z. Li, K. Lyu. Theoretical analysis of auto rate-tuning by batch normalization. ICLR 2019.",
     "J. L. Ba, J. R. Kiros, G. E. Hinton. Layer normalization. 2016, arXiv 1607.06450.",
+    "T. Cooijmans et al. Recurrent batch normalization. ICLR 2017, arXiv 1603.09025.",
+    "E. Hoffer, I. Hubara, D. Soudry. Train longer, generalize better: closing the generalization gap in large batch "
+    "training of neural networks. NeurIPS 2017, arXiv 1705.08741.",
     "L. Huang et al. Centered weight normalization in accelerating training of deep neural networks. ICCV 2017.",
-    "S. Ioffe, C. Szegedy. Batch normalization. ICML 2015, arXiv 1502.03167.",
-    "A. Kosson, B. Messmer, M. Jaggi. Rotational equilibrium. 2023, arXiv 2305.17212.",
+    "S. Ioffe, C. Szegedy. Batch normalization: accelerating deep network training by reducing internal covariate shift. "
+    "ICML 2015, arXiv 1502.03167.",
+    "A. Kosson, B. Messmer, M. Jaggi. Rotational equilibrium: how weight decay balances learning across neural networks. "
+    "2023, arXiv 2305.17212.",
     "T. van Laarhoven. L2 regularization versus batch and weight normalization. 2017, arXiv 1706.05350.",
+    "Y. LeCun et al. Efficient BackProp. In Neural networks: tricks of the trade, 1998.",
     "Z. Li, S. Arora. An exponential learning rate schedule for deep learning. ICLR 2020, arXiv 1910.07454.",
     "J. Martens, R. Grosse. Optimizing neural networks with Kronecker-factored approximate curvature. ICML 2015, "
     "arXiv 1503.05671.",
     "P. McCullagh, J. A. Nelder. Generalized linear models. Second edition, 1989.",
+    "T. Miyato, T. Kataoka, M. Koyama, Y. Yoshida. Spectral normalization for generative adversarial networks. "
+    "ICLR 2018, arXiv 1802.05957.",
+    "S. Qiao et al. Micro-batch training with batch-channel normalization and weight standardization. 2019, "
+    "arXiv 1903.10520.",
     "T. Salimans, D. P. Kingma. Weight normalization. NeurIPS 2016, arXiv 1602.07868.",
+    "L. N. Trefethen, J. A. C. Weideman. The exponentially convergent trapezoidal rule. SIAM Review 56, 2014.",
     "D. E. Tyler. Statistical analysis for the angular central Gaussian distribution on the sphere. Biometrika 74, 1987.",
-    "R. Wan et al. Spherical motion dynamics. 2021, arXiv 2006.08419.",
+    "D. Ulyanov, A. Vedaldi, V. Lempitsky. Instance normalization: the missing ingredient for fast stylization. 2016, "
+    "arXiv 1607.08022.",
+    "R. Wan et al. Spherical motion dynamics: learning dynamics of neural network with normalization, weight decay, and "
+    "SGD. 2021, arXiv 2006.08419.",
+    "Y. Wu, K. He. Group normalization. ECCV 2018, arXiv 1803.08494.",
     "B. Zhang, R. Sennrich. Root mean square layer normalization. NeurIPS 2019, arXiv 1910.07467.",
 )
 CONTENTS = r"""\makeatletter\renewcommand*\l@section{\@dottedtocline{1}{0em}{2em}}\makeatother

@@ -85,9 +85,12 @@ def _index(letters: str, meaning: str) -> tuple[Symbol, ...]:
 
 
 # indices and sizes
-n, m, n2, n3, m2 = _index("n m n' n'' m'", "a case; a second case, a sum over the cases")
+n, m, n2, n3, m2 = _index(
+    "n m n' n'' m'", "a case; a second case, a sum over the cases; as for all indices, a prime makes another one"
+)
 h, k, k2, _, _ = _index("h k k' i j", "a unit, a sum over the units; the units of a block of the Fisher matrix")
 col, e, d2, e2 = _index("d e d' e'", "an input, or one of the weights of a unit; a sum over them")
+letter(INDEX[fg.Axis.POSITION].name, "a position, where cases have several")
 N, H, D = (SIZE[axis] for axis in (fg.Axis.SAMPLE, fg.Axis.UNIT, fg.Axis.INPUT))
 letter("N, H, D", "the numbers of cases, units and inputs")
 assert (n, h, col) == tuple(INDEX[axis] for axis in (fg.Axis.SAMPLE, fg.Axis.UNIT, fg.Axis.INPUT)) and I != J
@@ -124,6 +127,7 @@ omega = array(
 )
 base = function("c", "the part of a log density that does not depend on the natural parameter")
 given(PHI, "the dispersion")
+letter(r"\Gamma", "the gamma function")
 tilt = number("varsigma", "the slope of a tilt of a density")
 Lambda = function("Lambda", "the logarithm of the moment generating function of an observation")
 KL = function("KL", "the Kullback-Leibler divergence from a member of a family to another")
@@ -203,9 +207,9 @@ wgrave = array("wgrave", "the weights one step before")
 # populations of inputs
 xbar = array("xbar", "the mean of the inputs")
 S = array("S", "the covariance of the inputs")
-T = array("T", "a matrix of which the covariance of the inputs is the square")
+T = array("T", "a matrix of which the covariance of the inputs is the Gram matrix")
 tau = array("tau", "the standard deviation of a summed input over the cases", positive=True)
-s = array("s", "the covariance of a standardized summed input with the inputs; for white inputs, its direction")
+s = array("scheck", "the covariance of a standardized summed input with the inputs; for white inputs, its direction")
 acheck = array("acheck", "the summed inputs, standardized over the cases")
 r = array("r", "what the inputs contain beside the summed input of a unit")
 kappa = [array(f"kappa{order}", f"the moment of order {order} of the Fisher weight") for order in range(3)]
@@ -221,7 +225,7 @@ letter("u", "the weights after that projector")
 letter("K", "the projector on the inputs that the units see")
 varphi = [number(f"varphi{place}", text, positive=True) for place, text in ((1, "an angle"), (2, "a second angle"))]
 radius = again(RADIUS)
-Gamma = number("Gamma", "the logarithm of the mean of a Poisson output over white inputs")
+Gamma = number("Z", "the logarithm of the mean of a Poisson output over white inputs")
 letter(r"\mathcal{R}", "the scalar curvature of a metric")
 
 # natural gradient

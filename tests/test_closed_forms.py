@@ -141,7 +141,7 @@ def test_blocks_evaluate_print_and_substitute(rng):
     assert block._repr_latex_().startswith("$") and "ClosedBlock" in repr(block)
     zero = block.subs(fg.closed_forms.averages.KAPPA[0][I], 0)
     assert zero.expr == 0
-    assert [str(rule.left) for rule in block.definitions][:2] == ["tau[i]", "s[i, d]"]
+    assert [str(rule.left) for rule in block.definitions][:2] == ["tau[i]", "scheck[i, d]"]
     assert "N(0, I)" in repr(form) and "N → ∞" in repr(form) and form.latex().count("&=") > 8
     assert form.block("weight", "gain").expr == 0 and form.block("bias", "gain").expr != 0
 

@@ -1,14 +1,14 @@
 r"""Averages over a population of inputs, as rewriting rules for the sums of a Fisher block in index notation.
 
 Of the inputs x the rules know the mean x̄ and the covariance S.  A summed input a_i = Σ_e v_ie x_e has the standard
-deviation τ_i; with ǎ_i = (a_i - ā_i)/τ_i and s_id = Cov[x_d, ǎ_i],
+deviation τ_i; with ǎ_i = (a_i - ā_i)/τ_i and š_id = Cov[x_d, ǎ_i],
 
-    E[x] = x̄,   E[xxᵀ] = S + x̄x̄ᵀ,   E[xǎ_i] = s_i,   E[ǎ_iǎ_j] = ϱ_ij.
+    E[x] = x̄,   E[xxᵀ] = S + x̄x̄ᵀ,   E[xǎ_i] = š_i,   E[ǎ_iǎ_j] = ϱ_ij.
 
-Gaussian inputs are x = x̄ + s_iǎ_i + r_i with r_i independent of ǎ_i, because the two do not co-vary.  With η''_i a
+Gaussian inputs are x = x̄ + š_iǎ_i + r_i with r_i independent of ǎ_i, because the two do not co-vary.  With η''_i a
 function of ǎ_i and κ_k = E[η''_i ǎ_iᵏ]
 
-    E[η''_i ǎ_iᵏ r_i] = 0,   E[η''_i r_ir_iᵀ] = κ₀ (S - s_is_iᵀ).
+    E[η''_i ǎ_iᵏ r_i] = 0,   E[η''_i r_ir_iᵀ] = κ₀ (S - š_iš_iᵀ).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ n, d, h = (INDEX[axis] for axis in (Axis.SAMPLE, Axis.INPUT, Axis.UNIT))
 N = SIZE[Axis.SAMPLE]
 m, e, d2, f = (Symbol(name, integer=True) for name in ("m", "e", "d'", "f"))
 
-MEAN, SPREAD, STANDARD, REST = (IndexedBase(name, real=True) for name in ("xbar", "s", "acheck", "r"))
+MEAN, SPREAD, STANDARD, REST = (IndexedBase(name, real=True) for name in ("xbar", "scheck", "acheck", "r"))
 COVARIANCE, CORRELATION = (IndexedBase(name, real=True) for name in ("S", "varrho"))
 DEVIATION = IndexedBase("tau", positive=True)
 KAPPA = tuple(IndexedBase(f"kappa{k}", real=True) for k in range(3))
@@ -53,7 +53,7 @@ def of_moments(x: IndexedBase) -> list[Rule]:
 
 
 def split(x: IndexedBase) -> Rule:
-    """x = x̄ + s_iǎ_i + r_i for case n and unit i."""
+    """x = x̄ + š_iǎ_i + r_i for case n and unit i."""
     return Rule(x[n, d], MEAN[d] + SPREAD[I, d] * STANDARD[n, I] + REST[n, I, d])
 
 

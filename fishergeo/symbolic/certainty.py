@@ -188,7 +188,7 @@ class Counterexample:
 
     @property
     def summary(self) -> str:
-        return f"at a point of small numbers {self.left:.4g} on the left, {self.right:.4g} on the right"
+        return f"at a point of small numbers {self.left:.6g} on the left, {self.right:.6g} on the right"
 
     def __str__(self) -> str:
         point = "; ".join(f"{name} = {written(value)}" for name, value in self.point.items())

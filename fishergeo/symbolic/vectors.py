@@ -11,7 +11,7 @@ from ..axes import Axis
 from .groups import is_group_delta
 from .latex import MEAN_OVER_CASES, IndexPrinter, Mean, Total, block_name, latex, symbol_name, term_order
 from .layout import aligned
-from .sums import INDEX, I, axis_of, common_factor, terms
+from .sums import INDEX, I, J, axis_of, common_factor, terms
 
 CASES = (Axis.SAMPLE, Axis.POSITION)
 _ROW, _COLUMN = INDEX[Axis.UNIT], sympy.Symbol("d'", integer=True)
@@ -114,20 +114,22 @@ def unit_matrix(expr: Any, row: Any, column: Any = I) -> str:
 
 
 def _bare(printer: Any, factors: list[Any]) -> str:
-    """The factors as vectors over the units: their index is left out."""
-    return " ".join(re.sub(r"_\{[^}]*\}$", "", printer.doprint(f)) for f in factors)
+    """The factors as vectors over the units, multiplied entry by entry: their index is left out."""
+    shown = r" \circ ".join(re.sub(r"_\{[^}]*\}$", "", printer.doprint(f)) for f in factors)
+    return rf"\left({shown}\right)" if len(factors) > 1 else shown
 
 
 def matrix_form(
     row: str, column: str, sides: tuple[Any, Any], family_curvature: Any, dispersion: Any, bent: bool = False
 ) -> str:
-    """F̄_ij in matrix form: E[η''_ij χ_i χ_jᵀ]/φ, or E[(Mᵀη''M)_ij ξ_i ξ_jᵀ]/φ where units are normalized together.
+    """F̄_ij in matrix form: E[η''_ij g_ig_j/(σ_iσ_j) χ_i χ_jᵀ]/φ, or E[(Mᵀη''M)_ij ξ_i ξ_jᵀ]/φ where units mix.
 
-    Each side is ∂z_nh/∂parameter_i = M_hi ξ_i; one that does not factor is written as the matrix J_i = ∂z/∂w_i.  Under a
-    link (``bent``) the curvature is called ω.
+    Each side is ∂z_nh/∂parameter_i, that of a unit itself with its scale g/σ apart (Ba, Kiros, Hinton 2016, eq. 13), or
+    M_hi ξ_i; one that does not factor is written as the matrix J_i = ∂z/∂w_i.  Under a link (``bent``) the curvature is
+    called ω.
     """
     middle = r"\omega" if bent else r"\eta''"
-    kernel, mark, vectors = middle, "_{i j}", []
+    kernel, mark, vectors, scales = middle, "_{i j}", [], sympy.Integer(1)
     lines: list[tuple[str, str]] = []
     whole = any(not side.separate and side.own == 1 for side in sides)
     for part, side, unit, transpose in zip((row, column), sides, "ij", (True, False), strict=True):
@@ -142,22 +144,31 @@ def matrix_form(
         elif whole:
             symbol = rf"\boldsymbol{{e}}_{unit}"
         if part == "weight" and side.own != 1:
-            letter = r"\boldsymbol{\chi}" if side.separate else r"\boldsymbol{\xi}"
+            letter, own = r"\boldsymbol{\xi}", side.own
+            if side.separate:
+                letter, (factor, own) = r"\boldsymbol{\chi}", _scale_apart(own)
+                scales *= factor.xreplace({I: J}) if unit == "j" else factor
             entry = rf"{letter}_{unit}" + ("" if transpose else r"^{\top}")
-            bare = has_vectors(side.own)
-            lines.append(
-                (rf"{letter}_i", vector(side.own, _COLUMN)) if bare else (rf"({letter}_i)_{{d'}}", latex(side.own))
-            )
+            bare = has_vectors(own)
+            lines.append((rf"{letter}_i", vector(own, _COLUMN)) if bare else (rf"({letter}_i)_{{d'}}", latex(own)))
         if symbol:
             kernel = rf"{symbol}^{{\top}} {kernel}" if transpose else rf"{kernel} {symbol}"
         vectors.append(entry)
     kernel = kernel if whole else (kernel if kernel == middle else rf"\left({kernel}\right)") + mark
-    inside = r" \, ".join(part for part in (kernel, *vectors) if part)
+    inside = r" \, ".join(
+        part for part in (kernel, "" if scales == 1 else VectorPrinter().doprint(scales), *vectors) if part
+    )
     scale = "" if dispersion == 1 else rf"\frac{{1}}{{{latex(dispersion)}}}\,"
     if family_curvature is not None:
         lines.append((rf"{middle}_{{h k}}", VectorPrinter().doprint(family_curvature)))
     head = (block_name(row, column), rf"{scale}\mathrm{{E}}\left[{inside}\right]")
     return aligned([head, *dict.fromkeys(lines)])
+
+
+def _scale_apart(own: Any) -> tuple[Any, Any]:
+    """The factors of ∂z/∂w that are the same for every input, and the rest."""
+    scale = sympy.Mul(*(f for f in sympy.Mul.make_args(common_factor(own)) if _COLUMN not in f.free_symbols))
+    return scale, sympy.Add(*(sympy.Mul(*term) / scale for term in terms(own)))
 
 
 def _gain_or_one(part: str, unit: str) -> str:
