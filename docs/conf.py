@@ -18,6 +18,7 @@ myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 html_math_renderer = "mathml"  # no scripts, no network
 autodoc_typehints = "none"
+autodoc_preserve_defaults = True  # as they are written: a zoo is long
 autodoc_member_order = "bysource"
 default_role = "code"
 exclude_patterns = ["_build"]

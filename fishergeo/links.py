@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from . import special
 from .errors import InputError, check_positive
 from .families import Family, Floats
+from .families.checks import check_callable, check_text, expression
 from .families.core import Interval, trials_symbols
 
 
@@ -27,12 +28,34 @@ from .families.core import Interval, trials_symbols
 class Link:
     """A link, by its inverse z -> μ as a SymPy expression; ``positive`` where only z > 0 is on the branch of g.
 
-    ``inverse=None`` is the canonical link of whatever family it is used with: z = θ.
+    ``inverse=None`` is the canonical link of whatever family it is used with: z = θ.  Raises `InputError` for parts of
+    another type, and, when it is used, where ``inverse`` makes no expression of z that varies with z.
     """
 
     name: str
     inverse: Callable[[Any], Any] | None
     positive: bool = False
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        check_text("Link", name=self.name, source=self.source)
+        if self.inverse is not None:
+            check_callable(self.name, inverse=(self.inverse, "lambda z: sympy.exp(z)"))
+        if not isinstance(self.positive, bool):
+            raise InputError(f"{self.name} got positive={self.positive!r}: give True where g needs z > 0, else False")
+
+    @property
+    def predictor(self) -> Any:
+        """The symbol z that ``inverse`` is called with."""
+        return _sympy().Symbol("z", positive=True) if self.positive else _sympy().Symbol("z", real=True)
+
+    def mean_expression(self) -> Any:
+        """g⁻¹(z), of a link that has one."""
+        assert self.inverse is not None
+        found = expression(self.inverse, f"the {self.name} link: its inverse", self.predictor)
+        if not found.has(self.predictor):
+            raise InputError(f"the {self.name} link: its inverse is {found}, which does not vary with z; give g⁻¹(z)")
+        return found
 
     def __repr__(self) -> str:
         return f"Link({self.name!r})"
@@ -44,18 +67,24 @@ def _sympy() -> Any:
     return sympy
 
 
-canonical = Link("canonical", None)
-logit = Link("logit", lambda z: special.expit(z))
-probit = Link("probit", lambda z: special.ndtr(z))
-cauchit = Link("cauchit", lambda z: special.cauchy(z))
-cloglog = Link("cloglog", lambda z: special.gumbel_tail(z))  # log(-log(1 - μ))
-loglog = Link("loglog", lambda z: special.gumbel(z))  # -log(-log μ)
-log = Link("log", lambda z: _sympy().exp(z))
-logc = Link("logc", lambda z: special.one_minus_exp(z))  # log(1 - μ)
-identity = Link("identity", lambda z: z)
-inverse = Link("inverse", lambda z: 1 / z)
-inverse_squared = Link("inverse_squared", lambda z: 1 / _sympy().sqrt(z), positive=True)
-sqrt = Link("sqrt", lambda z: z**2, positive=True)
+_BOOK = "McCullagh, Nelder 1989, Generalized Linear Models"
+_BINARY, _COMMON = f"{_BOOK}, section 4.3", f"{_BOOK}, section 2.2.3"
+canonical = Link("canonical", None, source=f"{_BOOK}, section 2.2.4")
+logit = Link("logit", lambda z: special.expit(z), source=_BINARY)
+probit = Link("probit", lambda z: special.ndtr(z), source=_BINARY)
+cauchit = Link(
+    "cauchit", lambda z: special.cauchy(z), source="Koenker, Yoon 2009, Parametric links for binary choice models"
+)
+cloglog = Link("cloglog", lambda z: special.gumbel_tail(z), source=_BINARY)  # log(-log(1 - μ))
+loglog = Link("loglog", lambda z: special.gumbel(z), source=_BINARY)  # -log(-log μ)
+log = Link("log", lambda z: _sympy().exp(z), source=_COMMON)
+logc = Link(
+    "logc", lambda z: special.one_minus_exp(z), source="Wacholder 1986, Binomial regression in GLIM"
+)  # log(1 - μ)
+identity = Link("identity", lambda z: z, source=_COMMON)
+inverse = Link("inverse", lambda z: 1 / z, source=_COMMON)
+inverse_squared = Link("inverse_squared", lambda z: 1 / _sympy().sqrt(z), positive=True, source=_COMMON)
+sqrt = Link("sqrt", lambda z: z**2, positive=True, source=_COMMON)
 
 
 def power(p: float) -> Link:
@@ -71,7 +100,9 @@ def power(p: float) -> Link:
 
 @lru_cache(maxsize=64)
 def _power(p: Fraction) -> Link:
-    return Link(f"power({p})", lambda z: z ** _sympy().Rational(p.denominator, p.numerator), positive=True)
+    return Link(
+        f"power({p})", lambda z: z ** _sympy().Rational(p.denominator, p.numerator), positive=True, source=_COMMON
+    )
 
 
 def nbinom(alpha: float) -> Link:
@@ -82,7 +113,8 @@ def nbinom(alpha: float) -> Link:
 
 @lru_cache(maxsize=64)
 def _nbinom(alpha: float) -> Link:
-    return Link(f"nbinom({alpha:g})", lambda z: special.bose(-z) / _sympy().Rational(repr(alpha)))
+    name, source = f"nbinom({alpha:g})", f"{_BOOK}, section 11.2"
+    return Link(name, lambda z: special.bose(-z) / _sympy().Rational(repr(alpha)), source=source)
 
 
 LINKS: tuple[Link, ...] = (
@@ -132,10 +164,10 @@ def curve(family: Family, link: Link) -> Curve | None:
             f"{family.name} got the {link.name} link: the outputs of a case are dependent, which only the canonical link "
             "supports; leave link=None"
         )
-    z = sympy.Symbol("z", positive=True) if link.positive else sympy.Symbol("z", real=True)
+    z = link.predictor
     given = trials_symbols(family.trials)
     trials = given[0] if given else sympy.Rational(family.trials)
-    mean = trials * link.inverse(z)
+    mean = trials * link.mean_expression()
     natural = family.natural_expression(mean)
     slope = natural.diff(z)
     expressions = (natural, mean, slope, slope.diff(z), sympy.powsimp(mean.diff(z) * slope))
@@ -157,10 +189,10 @@ def refusal(family: Family, link: Link, z: Floats, natural: Floats, mean: Floats
     if good.all():
         return None
     at = tuple(np.argwhere(~good)[0])
-    cure = {Interval(0, 1): "fg.links.logit", Interval(0): "fg.links.log"}.get(family.means, "another one")
+    cure = {Interval(0, 1): "link=fg.links.logit", Interval(0): "link=fg.links.log"}.get(family.means, "another link")
     needs = "a positive predictor" if link.positive and z[at] <= 0 else f"a mean in {family.means}"
     each = " of one trial" if family.trials != 1 and needs.startswith("a mean") else ""
     return (
         f"{family.name}: case {at[0]} has predictor {z[at]:.4g} and mean {mean[at]:.4g} under the {link.name} link, "
-        f"which needs {needs}{each}; use link={cure}, or shrink the weights"
+        f"which needs {needs}{each}; use {cure}, or shrink the weights"
     )

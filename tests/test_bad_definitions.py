@@ -11,6 +11,7 @@ import pytest
 import fishergeo as fg
 from fishergeo.information import factored
 from fishergeo.invariance.proof import prove
+from fishergeo.links import Link
 
 N, D, H = 7, 4, 3
 X = np.random.default_rng(11).normal(size=(N, D))
@@ -66,6 +67,42 @@ CASES = {
         lambda: fg.Normalizer("mine", summed=(fg.Axis.UNIT,)),
         "is not a stage",
         "use fg.Standardize",
+    ),
+    "a link without a name": (lambda: Link("", lambda z: z), "Link got name=''", "give a string that names it"),
+    "a link that is no function": (lambda: Link("mine", 3), "mine got inverse=3", "give a function, e.g. lambda z"),
+    "a branch by name": (lambda: Link("mine", None, "yes"), "positive='yes'", "give True where g needs z > 0"),
+    "an inverse for numbers": (
+        lambda: model(fg.identity, fg.poisson, link=Link("mine", lambda z: np.exp(z))).init(D, H, rng=0),
+        "the mine link: its inverse failed on SymPy symbols with TypeError",
+        "write it with functions of sympy or fishergeo.special",
+    ),
+    "an inverse that does not vary": (
+        lambda: model(fg.identity, fg.poisson, link=Link("mine", lambda z: 2)).init(D, H, rng=0),
+        "its inverse is 2, which does not vary with z",
+        "give g⁻¹(z)",
+    ),
+    "a family without a name": (
+        lambda: replace(fg.poisson, name=""),
+        "Family got name=''",
+        "give a string that names it",
+    ),
+    "a family without draws": (lambda: replace(fg.poisson, draw=None), "draw=None", "give a function, e.g. lambda mean"),
+    "a support in words": (lambda: replace(fg.poisson, support="reals"), "support='reals'", "give Support(text, test"),
+    "an empty domain": (lambda: replace(fg.poisson, domain=(1, 0)), "domain=(1, 0)", "give Interval(lower, upper)"),
+    "a cumulant for numbers": (
+        lambda: replace(fg.poisson, cumulant=lambda theta: np.exp(theta)).mean(X),
+        "poisson: its cumulant failed on SymPy symbols with TypeError",
+        "write it with functions of sympy or fishergeo.special",
+    ),
+    "a cumulant that does not vary": (
+        lambda: replace(fg.poisson, cumulant=lambda theta: 1).mean(X),
+        "its cumulant is 1, which does not vary",
+        "give η(θ)",
+    ),
+    "a constant that is text": (
+        lambda: replace(fg.poisson, base=lambda y, phi: "0").log_density(np.ones((2, 3)), np.ones((2, 3)), 1.0),
+        "its base c(y, φ) failed",
+        "write it with functions of sympy",
     ),
     "no name": (lambda: fg.Normalizer(""), "name=''", "give a non-empty string"),
     "frozen statistics of the weights": (

@@ -10,7 +10,9 @@ import pytest
 from wrong import WRONG_FAMILIES, Blind, Broken
 
 import fishergeo as fg
+from fishergeo.contracts import links as checked_links
 from fishergeo.contracts import normalizers as checked
+from fishergeo.links import LINKS, Link, nbinom, power
 from fishergeo.symbolic.sums import I, J
 
 
@@ -67,3 +69,50 @@ def test_check_finds_null_directions_without_a_generator(monkeypatch):
         result = only("null space", fg.batch_norm)
         assert not result.passed
         assert named in result.detail
+
+
+@pytest.mark.parametrize("link", [*LINKS, power(-3), power(1.5), nbinom(0.7)], ids=lambda link: link.name)
+def test_check_of_every_link(link):
+    assert fg.check(link)
+
+
+WRONG_CURVES = {
+    "only rises": lambda bent: replace(bent, slope=lambda z: bent.slope(z) * np.sign(z)),
+    "natural parameter": lambda bent: replace(bent, bend=lambda z: 1.001 * bent.bend(z)),
+    "Fisher weight": lambda bent: replace(bent, weight=lambda z: 1.001 * bent.weight(z)),
+}
+
+
+@pytest.mark.parametrize("contract", WRONG_CURVES)
+def test_check_finds_what_a_link_breaks(contract, monkeypatch):
+    right = checked_links.curve
+    monkeypatch.setattr(checked_links, "curve", lambda family, link: WRONG_CURVES[contract](right(family, link)))
+    broken = [r.contract for r in fg.check(fg.links.probit).results if not r.passed]
+    assert any(contract in name for name in broken)
+    assert len(broken) == 1 or contract == "only rises"  # whose slope is wrong
+
+
+WRONG_LINKS = {
+    "square": (lambda z: z**2, "turns near"),
+    "numbers": (lambda z: np.exp(z), "failed on SymPy symbols with TypeError"),
+    "text": (lambda z: "z", "failed on SymPy symbols with SympifyError"),
+    "constant": (lambda z: 3, "does not vary with z"),
+    "none": (lambda z: None, "failed on SymPy symbols"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_LINKS)
+def test_check_of_a_wrong_link(name):
+    inverse, why = WRONG_LINKS[name]
+    result = fg.check(Link(name, inverse))
+    assert not result
+    assert any(why in r.detail for r in result.results)
+
+
+def test_a_function_that_fails_breaks_its_contract():
+    def fails(mean, phi, rng):
+        raise KeyError("no such draw")
+
+    result = fg.check(replace(fg.poisson, draw=fails))
+    assert [r.passed for r in result.results[:2]] == [True, True]
+    assert all("KeyError: 'no such draw'" in r.detail for r in result.results[2:])

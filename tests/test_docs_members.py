@@ -80,6 +80,18 @@ def test_the_code_on_a_page_makes_its_value() -> None:
         assert eval(call, names) == normalizer
 
 
+def test_every_member_names_its_source(pages: Pages) -> None:
+    """Those of the zoo do, on their page and in the list; transformations beyond the paper have none."""
+    named = [(f"families/{name}", family) for name, (family, _) in catalogue.family_members().items()]
+    named += [(f"links/{name}", link) for name, (link, _) in catalogue.link_members().items()]
+    named += [(f"normalizers/{catalogue.file_name(m)}", m) for m in ZOO]
+    for path, value in named:
+        part, _, name = path.partition("/")
+        row = next(line for line in pages[f"{part}/index"].splitlines() if f"]({name}.md) |" in line)
+        cited = value.source.partition(",")[0]
+        assert cited and cited in pages[path].partition("```")[0] and cited in row, path
+
+
 # --- every page is complete ------------------------------------------------------------------------------------------
 
 SECTIONS = {
@@ -263,7 +275,7 @@ def test_ranges_of_links_hold_their_means_and_no_less() -> None:
             continue
         z = np.geomspace(1e-5, 1e4, 200)
         z = z if link.positive else np.concatenate([-z[::-1], z])
-        mean = links.special.numeric(links.inverse(link), [links.predictor(link)])(z)
+        mean = links.special.numeric(link.mean_expression(), [link.predictor])(z)
         low, high = links.mean_range(link)
         assert low <= mean.min() < mean.max() <= high
         assert np.isinf(low) or mean.min() < low + 0.05

@@ -42,7 +42,7 @@ def of(family: Family, link: Link) -> Curve | None:
     """None for dependent outputs, and where no mean of the link is one of the family."""
     if family.joint:
         return None
-    z = links.predictor(link)
+    z = link.predictor
     if link.inverse is None:
         weight = family.hessian_expression.xreplace({family.symbols[0]: z})
         return Curve(z, weight, _ends("z", family.domain))
@@ -50,7 +50,7 @@ def of(family: Family, link: Link) -> Curve | None:
     if not max(low, family.means.lower) < min(high, family.means.upper):
         return None
     trials = sympy.sympify(family.trials)
-    mean = trials * link.inverse(z)
+    mean = trials * link.mean_expression()
     natural = family.natural_expression(mean)
     forms = (mean.diff(z) ** 2 / variance(family).subs(MU, mean), mean.diff(z) * natural.diff(z))
     weight = min(map(sympy.powsimp, forms), key=lambda form: len(links.shown(form)))
@@ -72,7 +72,7 @@ def _confirm(family: Family, link: Link, weight: Any) -> None:
     at = at if link.positive else np.concatenate([-at, at])
     at = at[family.means.contains(compiled.mean(at) / family.trials)]
     assert len(at) > 1, (family, link)
-    expected, found = compiled.weight(at), special.numeric(weight, [links.predictor(link)])(at)
+    expected, found = compiled.weight(at), special.numeric(weight, [link.predictor])(at)
     if np.abs(found - expected).max() > 1e-12 * np.abs(expected).max():
         raise ArithmeticError(f"{family.name} with the {link.name} link: {weight} is {found}, not {expected}")
 

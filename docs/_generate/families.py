@@ -16,7 +16,7 @@ from fishergeo.symbolic.latex import block_name, latex, matrix
 
 from . import catalogue, curves
 from .links import HEADER, MU, cells, shown
-from .markdown import aligned, code, details, display, equation, inline, page, table, toctree
+from .markdown import aligned, code, details, display, equation, inline, page, source, table, toctree
 
 DRAWS = 100_000
 
@@ -29,12 +29,12 @@ def write(folder: Path) -> Iterator[tuple[Path, str | bytes]]:
         yield folder / f"{name}.md", render(family, call)
         formulas = (inline(cumulant(family)), inline(latex(curves.variance(family))))
         dispersion = "free" if family.free_dispersion else "1"
-        rows.append([f"[{title(family)}]({name}.md)", *formulas, dispersion, family.support.text])
+        rows.append([f"[{title(family)}]({name}.md)", *formulas, dispersion, family.support.text, source(family.source)])
     intro = (
         r"$\log p(y \mid \theta, \phi) = (y\theta - \eta(\theta))/\phi + c(y, \phi)$, with mean "
         r"$\mu = \eta'(\theta)$ and covariance $\phi V(\mu) = \phi\,\eta''(\theta)$."
     )
-    listed = table(["", r"cumulant $\eta(\theta)$", r"variance $V(\mu)$", r"$\phi$", "$y$"], rows)
+    listed = table(["", r"cumulant $\eta(\theta)$", r"variance $V(\mu)$", r"$\phi$", "$y$", "source"], rows)
     yield folder / "index.md", page("Families", intro, listed, toctree(members))
 
 
@@ -54,6 +54,7 @@ def render(family: Family, call: str) -> str:
     """The page of a family that ``call`` makes."""
     return page(
         title(family),
+        f"*{source(family.source)}*",
         code(">>> import numpy as np, fishergeo as fg", f">>> {call}", repr(family)),
         "## Definition",
         *definition(family),

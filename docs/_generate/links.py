@@ -17,7 +17,7 @@ from fishergeo.families.core import _inverse
 from fishergeo.links import Link
 
 from . import catalogue, curves
-from .markdown import aligned, code, details, inline, page, table, toctree
+from .markdown import aligned, code, details, inline, page, source, table, toctree
 
 MU = sympy.Symbol("mu", real=True)
 KEPT = ("expit", "softplus", "logit", "ndtr", "log_ndtr", "mills")  # functions with a usual name
@@ -31,11 +31,15 @@ def write(folder: Path) -> Iterator[tuple[Path, str | bytes]]:
     rows = []
     for name, (link, call) in members.items():
         yield folder / f"{name}.md", render(link, call)
-        formulas = ["θ", "η'(z)"] if link.inverse is None else [inline(shown(e)) for e in (forward(link), inverse(link))]
+        formulas = (
+            ["θ", "η'(z)"]
+            if link.inverse is None
+            else [inline(shown(e)) for e in (forward(link), link.mean_expression())]
+        )
         means = "any" if link.inverse is None else str(mean_range(link))
-        rows.append([f"[{link.name}]({name}.md)", *formulas, means])
+        rows.append([f"[{link.name}]({name}.md)", *formulas, means, source(link.source)])
     intro = r"A link $z = g(\mu)$ is given by its inverse; what a model needs follows by differentiation."
-    listed = table(["", r"$g(\mu)$", r"$g^{-1}(z)$", "means"], rows)
+    listed = table(["", r"$g(\mu)$", r"$g^{-1}(z)$", "means", "source"], rows)
     yield folder / "index.md", page("Links", intro, listed, toctree(members))
 
 
@@ -44,17 +48,17 @@ def render(link: Link, call: str) -> str:
     start = code(">>> import fishergeo as fg", f">>> {call}", repr(link))
     end = "- [families](../families/index.md), [all links](index.md)\n- [a link of your own](../../extending.md#a-link)"
     body = of_each_family() if link.inverse is None else (aligned(formulas(link)), domain(link))
-    return page(link.name, start, "## Definition", *body, "## Families", *in_families(link, call), "## See also", end)
-
-
-def predictor(link: Link) -> Any:
-    return sympy.Symbol("z", positive=True) if link.positive else sympy.Symbol("z", real=True)
-
-
-def inverse(link: Link) -> Any:
-    """μ as an expression of z."""
-    assert link.inverse is not None
-    return link.inverse(predictor(link))
+    return page(
+        link.name,
+        f"*{source(link.source)}*",
+        start,
+        "## Definition",
+        *body,
+        "## Families",
+        *in_families(link, call),
+        "## See also",
+        end,
+    )
 
 
 class quantile(sympy.Function):
@@ -69,7 +73,7 @@ class quantile(sympy.Function):
 @cache
 def forward(link: Link) -> Any:
     """g(μ), found by undoing one operation of g⁻¹ after the other; checked by putting it back."""
-    z, mean = predictor(link), inverse(link)
+    z, mean = link.predictor, link.mean_expression()
     try:
         found = _inverse(mean, z, MU)
     except NotImplementedError:
@@ -97,9 +101,9 @@ def shown(expr: Any) -> str:
 @cache
 def mean_range(link: Link) -> Interval:
     """The least interval that holds the means: the limits of g⁻¹ at the ends of every piece on which it is continuous."""
-    z = predictor(link)
+    z = link.predictor
     x = sympy.Symbol("x", real=True)
-    mean = special.elementary(inverse(link)).xreplace({z: x})
+    mean = special.elementary(link.mean_expression()).xreplace({z: x})
     ends = [(0 if link.positive else -sympy.oo, "+"), (sympy.oo, "-")]
     if not link.positive:
         ends += [(pole, side) for pole in poles(link) for side in "+-"]
@@ -109,13 +113,13 @@ def mean_range(link: Link) -> Interval:
 
 def poles(link: Link) -> list[Any]:
     """The predictors at which g⁻¹ is infinite."""
-    powers = special.elementary(inverse(link)).as_powers_dict()
+    powers = special.elementary(link.mean_expression()).as_powers_dict()
     found = [pole for base, power in powers.items() if power.is_negative for pole in sympy.solve(base)]
     return [pole for pole in found if pole.is_real]
 
 
 def formulas(link: Link) -> str:
-    z, mean = predictor(link), inverse(link)
+    z, mean = link.predictor, link.mean_expression()
     lines = [
         (r"g(\mu)", forward(link)),
         (r"\mu = g^{-1}(z)", mean),

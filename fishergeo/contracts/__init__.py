@@ -1,4 +1,4 @@
-"""Contracts: what must be true of every normalizer, family and transformation, the user's own included.
+"""Contracts: what must be true of every normalizer, family, link and transformation, the user's own included.
 
 Each contract takes a value and a random generator, and returns the evidence in words or raises `Broken`.
 """
@@ -14,9 +14,10 @@ import numpy as np
 
 from ..errors import InputError, generator
 from ..families import Family
+from ..links import Link
 from ..normalizers import Normalizer
 from ..transformations import Transformation
-from . import families, normalizers, transformations
+from . import families, links, normalizers, transformations
 from .evidence import Broken
 
 __all__ = ["CONTRACTS", "Broken", "Check", "Result", "check"]
@@ -24,6 +25,7 @@ __all__ = ["CONTRACTS", "Broken", "Check", "Result", "check"]
 CONTRACTS: dict[type, tuple[Callable[[Any, np.random.Generator], str], ...]] = {
     Normalizer: normalizers.CONTRACTS,
     Family: families.CONTRACTS,
+    Link: links.CONTRACTS,
     Transformation: transformations.CONTRACTS,
 }
 
@@ -54,10 +56,13 @@ class Check:
 
 
 def check(value: Any, rng: np.random.Generator | int | None = 0) -> Check:
-    """Run every contract on a normalizer, a family or a transformation; raises `InputError` for anything else."""
+    """Run every contract on a normalizer, a family, a link or a transformation; raises `InputError` for anything else.
+
+    A contract also breaks where a function of the value fails.
+    """
     contracts = next((found for kind, found in CONTRACTS.items() if isinstance(value, kind)), None)
     if contracts is None:
-        raise InputError(f"check got a {type(value).__name__}: give a Normalizer, a Family or a Transformation")
+        raise InputError(f"check got {value!r:.60}: give a Normalizer, a Family, a Link or a Transformation")
     if isinstance(value, Family) and isinstance(value.trials, tuple):
         raise InputError(f"check got {value!r} with trials of its own for each case: give one number of trials")
     random = generator("check", rng)
@@ -67,5 +72,7 @@ def check(value: Any, rng: np.random.Generator | int | None = 0) -> Check:
             passed, detail = True, contract(value, random)
         except (Broken, ArithmeticError, InputError) as broken:
             passed, detail = False, str(broken)
+        except Exception as error:  # of a function that the value was given
+            passed, detail = False, " ".join(f"{type(error).__name__}: {error}".split())
         results.append(Result(inspect.cleandoc(contract.__doc__ or contract.__name__), passed, detail))
     return Check(value, tuple(results))

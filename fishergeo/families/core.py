@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import special
 from ..errors import InputError
 from ..errors import real_array as real_array
+from .checks import check_callable, check_text, expression
 from .hessian import Floats, Hessian, tiny_is_zero
 
 Trials = float | tuple[float, ...]
@@ -57,7 +58,8 @@ class Family:
     when ``coupled``.  ``base`` is c(y, φ), ``draw(mean, φ, rng)`` samples, ``free_dispersion`` says whether φ may differ
     from 1, ``domain`` where θ may lie.  ``trials`` is the number of trials that y counts, one for all cases or one for
     each; in expressions the latter is the symbol m.  With ``mixing`` = L (H, H) the outputs are y = L u, and ``cumulant``
-    and ``base`` are those of one of the independent u.  Source: McCullagh, Nelder 1989, section 2.2; Jørgensen 1987.
+    and ``base`` are those of one of the independent u.  Raises `InputError` for parts of another type.  Source:
+    McCullagh, Nelder 1989, section 2.2; Jørgensen 1987.
     """
 
     name: str
@@ -70,6 +72,20 @@ class Family:
     domain: Interval = REALS
     trials: Trials = 1
     mixing: tuple[tuple[float, ...], ...] | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        check_text("Family", name=self.name, source=self.source)
+        check_callable(
+            self.name,
+            cumulant=(self.cumulant, "lambda theta: theta**2 / 2"),
+            base=(self.base, "lambda y, phi: 0"),
+            draw=(self.draw, "lambda mean, phi, rng: rng.normal(mean)"),
+        )
+        if not isinstance(self.support, Support):
+            raise InputError(f"{self.name} got support={self.support!r:.60}: give Support(text, test on arrays)")
+        if not (isinstance(self.domain, tuple) and len(self.domain) == 2 and self.domain[0] < self.domain[1]):
+            raise InputError(f"{self.name} got domain={self.domain!r:.60}: give Interval(lower, upper), lower < upper")
 
     def __repr__(self) -> str:
         return f"Family({self.name!r})"
@@ -107,10 +123,17 @@ class Family:
         return whole[i], whole[j], whole
 
     @cached_property
+    def _eta(self) -> Any:
+        """η; raises `InputError` where ``cumulant`` is no expression of θ."""
+        eta = expression(self.cumulant, f"{self.name}: its cumulant", self.symbols[2])
+        if not eta.has(self.symbols[2]):
+            raise InputError(f"{self.name}: its cumulant is {eta}, which does not vary with θ; give η(θ)")
+        return eta
+
+    @cached_property
     def mean_expression(self) -> Any:
         """η' (coupled: ∂η/∂θ_i)."""
-        theta_i, _, whole = self.symbols
-        return self.cumulant(whole).diff(theta_i)
+        return self._eta.diff(self.symbols[0])
 
     @cached_property
     def hessian_expression(self) -> Any:
@@ -141,8 +164,7 @@ class Family:
         import sympy
 
         theta_i, theta_j, whole = self.symbols
-        given = trials_symbols(self.trials)
-        cumulant = self.cumulant(whole)
+        given, cumulant = trials_symbols(self.trials), self._eta
         if not self.coupled:
             return tuple(
                 special.numeric(expression, [theta_i, *given])
@@ -222,7 +244,8 @@ class Family:
         import sympy
 
         y, phi = sympy.Symbol("y", real=True), sympy.Symbol("phi", positive=True)
-        return special.numeric(sympy.sympify(self.base(y, phi)), [y, phi, *trials_symbols(self.trials)])
+        constant = expression(self.base, f"{self.name}: its base c(y, φ)", y, phi)
+        return special.numeric(constant, [y, phi, *trials_symbols(self.trials)])
 
     def log_density(self, y: Floats, theta: Floats, phi: float) -> Floats:
         """log p(y | θ, φ) for each case, summed over the outputs; ``y`` as `encode` returns it."""

@@ -14,6 +14,8 @@ from .core import Family, Interval, Support, Trials, trials_symbols
 from .hessian import Floats
 
 _BELOW_0 = Interval(upper=0.0)
+_BOOK = "McCullagh, Nelder 1989, Generalized Linear Models"
+_TABLE = f"{_BOOK}, table 2.1"
 
 
 def _sympy() -> Any:
@@ -53,6 +55,7 @@ gaussian = Family(
     support=Support("the real numbers", lambda y: np.isfinite(y)),
     draw=lambda mean, phi, rng: rng.normal(mean, np.sqrt(phi)),
     free_dispersion=True,
+    source=_TABLE,
 )
 bernoulli = Family(
     "bernoulli",
@@ -60,6 +63,7 @@ bernoulli = Family(
     base=lambda y, phi: 0,
     support=Support("0 or 1 (class labels: fg.datasets.one_hot)", lambda y: (y == 0) | (y == 1)),
     draw=lambda mean, phi, rng: (rng.random(mean.shape) < mean).astype(float),
+    source=_TABLE,
 )
 poisson = Family(
     "poisson",
@@ -67,6 +71,7 @@ poisson = Family(
     base=lambda y, phi: -_log_factorial(y),
     support=Support("the integers 0, 1, 2, …", _whole),
     draw=lambda mean, phi, rng: rng.poisson(mean).astype(float),
+    source=_TABLE,
 )
 gamma = Family(  # shape 1/φ
     "gamma",
@@ -76,6 +81,7 @@ gamma = Family(  # shape 1/φ
     draw=lambda mean, phi, rng: rng.gamma(1 / phi, phi * mean),
     free_dispersion=True,
     domain=_BELOW_0,
+    source=_TABLE,
 )
 inverse_gaussian = Family(  # shape λ = 1/φ
     "inverse_gaussian",
@@ -85,6 +91,7 @@ inverse_gaussian = Family(  # shape λ = 1/φ
     draw=lambda mean, phi, rng: rng.wald(mean, 1 / phi),
     free_dispersion=True,
     domain=_BELOW_0,
+    source=_TABLE,
 )
 
 
@@ -100,6 +107,7 @@ categorical = Family(
     support=Support("one-hot rows (or labels 0 … H-1)", _one_hot),
     draw=_draw_category,
     coupled=True,
+    source=f"{_BOOK}, chapter 5",
 )
 
 
@@ -144,6 +152,7 @@ def _binomial(trials: Trials) -> Family:
             np.broadcast_to(_count(trials, mean), mean.shape).astype(int), np.clip(mean / _count(trials, mean), 0, 1)
         ).astype(float),
         trials=trials,
+        source=_TABLE,
     )
 
 
@@ -176,6 +185,7 @@ def _multinomial(trials: Trials) -> Family:
         draw=draw,
         coupled=True,
         trials=trials,
+        source=f"{_BOOK}, chapter 5",
     )
 
 
@@ -199,6 +209,7 @@ def _negative_binomial(shape: float) -> Family:
         support=Support("the integers 0, 1, 2, …", _whole),
         draw=lambda mean, phi, rng: rng.negative_binomial(shape, shape / (shape + mean)).astype(float),
         domain=_BELOW_0,
+        source=f"{_BOOK}, section 11.2",
     )
 
 
@@ -236,6 +247,7 @@ def _multivariate_gaussian(L: tuple[tuple[float, ...], ...]) -> Family:
         draw=partial(_draw_mixed, np.asarray(L)),
         free_dispersion=True,
         mixing=L,
+        source="Jørgensen 1987, Exponential dispersion models",
     )
 
 
