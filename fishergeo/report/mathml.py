@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 _BOLD = {"bold": "A𝐀 a𝐚 0𝟎 α𝛂", "bold-italic": "A𝑨 a𝒂 α𝜶 Α𝜜"}  # a letter and its bold form; those that follow go alike
 _ROMAN = re.compile(r"\\mathrm\{(\w+)\}")
 _PRIMES = "′″‴"
+_ACCENTS = ("¯", "^", "~", "˙", "ˇ", "`", "´")
 _OPEN = ("[", "(", "{", "|", "‖")
 _WORDS = re.compile(r"\\text\{((?:[^{}$]|\$[^$]*\$)*)\}")  # with formulas in them
 _TOKEN = re.compile(r"\$([^$]+)\$|`([^`]+)`|(?<!\w)\*\*([^*]+)\*\*(?!\w)")
@@ -53,6 +54,8 @@ def _modernize(node: ElementTree.Element) -> None:
         node.text = "".join(_bold(letter, variant) for letter in node.text)
     if node.tag == "mo" and node.text in ("|", "‖") and "stretchy" not in node.attrib:  # \\left and \\right say so
         node.attrib.update(stretchy="false", lspace="0", rspace="0")
+    if node.tag == "mover" and node[1].text in _ACCENTS:
+        node.set("accent", "true")  # as large as what it is on, not as a superscript
     if node.tag in ("msub", "msubsup") and node[0].tag == "mo" and node[0].text == "∑":
         node.tag = {"msub": "munder", "msubsup": "munderover"}[node.tag]
         node[0].set("movablelimits", "true")

@@ -248,6 +248,7 @@ class Derivation:
             formula = mathml(item.latex().replace(":=", r"\coloneqq"), True)
             why = reason(item, lambda label: f'<a href="#eq-{label}">({label})</a>')
             if item.certificate:
+                why += f": {html.escape(item.certificate.detail)}" if item.certificate.detail else ""
                 title = html.escape(str(item.certificate))
                 why += f' <span class="level" title="{title}">{int(item.certificate.level)}</span>'
             note = "" if item.because is definition else f'<span class="because">{why}</span>'
