@@ -276,6 +276,8 @@ def test_formulas_for_the_browser():
     assert "<mtext>Cov</mtext>" in mathml(r"\mathrm{Cov}[y]")
     assert "<msup>" not in mathml("f''") and "″" in mathml("f''")
     assert mathml(r"X = \begin{bmatrix}1\\2\end{bmatrix}").count("<mrow><mo") == 1
+    assert "mspace" not in mathml(r"\sin^{2}{\left(x \right)}") and "mspace" in mathml(r"\log x")  # one base, one script
+    assert '<mover accent="true">' in mathml(r"\check{a}") and "‾" in mathml(r"\bar{F}")
     with pytest.raises(ValueError, match="not convertible"):
         mathml(r"\frobnicate{x}")
 

@@ -12,7 +12,8 @@ from xml.etree import ElementTree
 _BOLD = {"bold": "A𝐀 a𝐚 0𝟎 α𝛂", "bold-italic": "A𝑨 a𝒂 α𝜶 Α𝜜"}  # a letter and its bold form; those that follow go alike
 _ROMAN = re.compile(r"\\mathrm\{(\w+)\}")
 _PRIMES = "′″‴"
-_ACCENTS = ("¯", "^", "~", "˙", "ˇ", "`", "´")
+_ROWS = ("math", "mrow", "mtd", "msqrt", "mstyle")
+_ACCENTS = ("^", "~", "˙", "ˇ", "`", "´")
 _OPEN = ("[", "(", "{", "|", "‖")
 _WORDS = re.compile(r"\\text\{((?:[^{}$]|\$[^$]*\$)*)\}")  # with formulas in them
 _TOKEN = re.compile(r"\$([^$]+)\$|`([^`]+)`|(?<!\w)\*\*([^*]+)\*\*(?!\w)")
@@ -55,14 +56,16 @@ def _modernize(node: ElementTree.Element) -> None:
     if node.tag == "mo" and node.text in ("|", "‖") and "stretchy" not in node.attrib:  # \\left and \\right say so
         node.attrib.update(stretchy="false", lspace="0", rspace="0")
     if node.tag == "mover" and node[1].text in _ACCENTS:
-        node.set("accent", "true")  # as large as what it is on, not as a superscript
+        node.set("accent", "true")  # as large as on a letter in TeX, not as a superscript
+    if node.tag == "mover" and node[1].text == "¯":
+        node[1].text = "‾"  # an accent would touch a capital letter: a line that keeps its distance
     if node.tag in ("msub", "msubsup") and node[0].tag == "mo" and node[0].text == "∑":
         node.tag = {"msub": "munder", "msubsup": "munderover"}[node.tag]
         node[0].set("movablelimits", "true")
     if node.tag in ("msup", "msubsup") and (node[-1].text or "") in tuple(_PRIMES):
         _lower_prime(node)
     _hold_fences(node)
-    for place in range(len(node) - 1, 0, -1):  # log x, not logx
+    for place in range(len(node) - 1, 0, -1) if node.tag in _ROWS else ():  # log x, not logx
         if node[place - 1].tag == "mi" and len(node[place - 1].text or "") > 1 and node[place].tag != "mo":
             node.insert(place, ElementTree.Element("mspace", width="0.17em"))
 
