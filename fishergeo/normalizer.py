@@ -152,7 +152,11 @@ class Normalizer:
         return {axis: -(-size // multiples[axis]) * multiples[axis] for axis, size in sizes.items()}
 
     def __call__(self, X: Array, W: Array, shift: Array | None = None) -> Normalized:
-        """Run the stages on inputs ``X`` and weights ``W``; ``shift`` is added to the summed inputs A."""
+        """Run the stages on inputs ``X`` (N, D) or (N, S, D) and weights ``W`` (H, D); ``shift`` is added to A = X̂ Ŵᵀ.
+
+        Raises `InputError` for arrays that do not fit each other, and where a stage meets σ = 0.
+        """
+        self._check_shapes(*(getattr(t, "shape", None) for t in (X, W)))
         inputs = self._site(Site.INPUTS, self.inputs, X)
         weight = self._site(Site.WEIGHT, self.weight, W)
         Xhat, What = _last(inputs, X), _last(weight, W)
@@ -160,6 +164,15 @@ class Normalizer:
         if shift is not None:
             A = A + shift
         return Normalized(inputs, weight, self._site(Site.SUMMED, self.summed, A), Xhat, What, A)
+
+    def _check_shapes(self, X: tuple[Any, ...] | None, W: tuple[Any, ...] | None) -> None:
+        fit = X is not None and W is not None and len(X) in (2, 3) and len(W) == 2 and X[-1] == W[-1]
+        if not fit:
+            got = " and ".join(
+                f"{what} no array" if shape is None else f"{what} of shape {tuple(shape)}"
+                for what, shape in (("X", X), ("W", W))
+            )
+            raise InputError(f"{self.name} got {got}: give arrays (N, D) or (N, S, D) and (H, D), with the same D")
 
     def _site(self, site: Site, stages: tuple[Stage, ...], t: Array) -> tuple[Done, ...]:
         done: list[Done] = []

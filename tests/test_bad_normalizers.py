@@ -47,6 +47,15 @@ FROM_ZERO = np.concatenate([np.zeros((3, 4)), X[:3]])  # the first of two groups
 
 # what is done, and what the message must name: the culprit, and the remedy
 CASES = {
+    # --- shapes
+    "weights for other inputs": (
+        lambda: fg.layer_norm(X, np.ones((5, 3))),
+        "layer_norm got X of shape (7, 4) and W of shape (5, 3)",
+        "with the same D",
+    ),
+    "one case alone": (lambda: fg.layer_norm(X[0], np.ones((5, 4))), "got X of shape (4,)", "(N, D) or (N, S, D)"),
+    "four axes": (lambda: fg.instance_norm(XS[None], np.ones((5, 4))), "got X of shape (1, 6, 5, 4)", "(N, S, D)"),
+    "lists": (lambda: fg.identity(X.tolist(), np.ones((5, 4))), "identity got X no array", "give arrays (N, D)"),
     # --- groups
     "units that do not split": (lambda: at(group_norm(2)), "group_norm_2 got H=5", "divisible by it"),
     "cases that do not split": (lambda: at(ghost_batch_norm(2)), "ghost_batch_norm_2 got N=7", "divisible by it"),

@@ -94,7 +94,8 @@ def table_row_is_true(normalizer: Normalizer, rng: np.random.Generator) -> str:
             worst, proofs = max(worst, defect / size), proofs + 1
         elif verdict.witness is None or bool(verdict.witness.before == verdict.witness.after):
             raise Broken(f"{transformation.name}: refuted without a witness")
-    return small(worst, 1.0, 1e-9, f"{proofs} proofs, {len(TRANSFORMATIONS) - proofs} witnesses")
+    known = "seen in numbers" if normalizer.opaque else "proofs"
+    return small(worst, 1.0, 1e-9, f"{proofs} {known}, {len(TRANSFORMATIONS) - proofs} witnesses")
 
 
 def blocks_scale_as_stated(normalizer: Normalizer, rng: np.random.Generator) -> str:

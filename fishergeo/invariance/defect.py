@@ -62,6 +62,11 @@ def eps_defect(normalizer: Normalizer, transformation: Transformation, inside: b
     the entries that this stage divides do not change by a factor.
     """
     verdict = prove(normalizer, transformation)
+    if normalizer.opaque:
+        raise InputError(
+            f"eps_defect got {normalizer.name}, which is given by a function, with no ε of its own: describe the stage "
+            "by fg.Standardize"
+        )
     if "ε = 0" not in verdict.conditions:
         kept = "holds with any ε" if verdict else "does not hold at all"
         raise InputError(

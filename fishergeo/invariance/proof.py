@@ -73,8 +73,10 @@ class Verdict:
         head = f"{self.normalizer.title} / {self.transformation.title}: "
         if not self.invariant:
             return f"{head}not invariant{' (in numbers)' if self.level is Level.NUMERIC else ''}; {self.witness}"
-        known = "for all sizes" if self.level is Level.PROVED else f"{self.steps[-1].reason}, not proved,"
-        return f"{head}invariant {known}" + (f" if {', '.join(self.conditions)}" if self.conditions else "")
+        proved = self.level is Level.PROVED
+        known = "for all sizes" if proved else f"{self.steps[-1].reason}, not proved"
+        conditions = f"{'' if proved else ','} if {', '.join(self.conditions)}" if self.conditions else ""
+        return f"{head}invariant {known}{conditions}"
 
     def latex(self) -> str:
         """The proof as an aligned display, or the witness as one line."""
