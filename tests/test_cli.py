@@ -28,6 +28,7 @@ FILES = {
     "constant.csv": "a,b,k\n" + "1,2,p\n1,2,q\n1,2,r\n" * 8,
     "zero.csv": "a,b,k\n" + "0,0,p\n0,0,q\n0,0,r\n" * 8,
     "negative.csv": "a,b,n\n" + "1,2,-1\n3,5,2\n4,7,3\n" * 5,
+    "below.csv": "a,b,n\n" + "1,2,-1\n3,5,-2\n4,7,1\n" * 5,
     "three.csv": "a,b,y\n1,2,1.5\n3,5,2.5\n4,4,2\n",
     "two.csv": "a,b,k\n1,2,p\n3,4,q\n",
     "counts.csv": "a,b,p,q,r,s\n" + COUNTED,
@@ -174,7 +175,10 @@ BAD = [
     (f"fisher {GOOD} --normalizer ghost_batch_norm(2.5)", "ghost_batch_norm got batches=2.5"),
     (f"fisher {GOOD} --link prbit", "unknown link 'prbit': did you mean 'probit'?"),
     (f"fisher {GOOD} --link probit", "categorical got the probit link"),
-    (f"decay {COUNTS} --family gaussian --link log", "gaussian with the log link has no constant model"),
+    (
+        "decay --data below.csv --target n --family gaussian --link log --normalizers batch",
+        "gaussian with the log link has no constant model",
+    ),
     (
         f"report {COUNTS} --family multinomial(3)",
         "the targets p, q, r are 2, 3, 1 in line 2: multinomial(3) needs rows of",
@@ -241,6 +245,7 @@ FAMILIES = [  # family, link, the number of units
     ("negative-binomial(2.5)", "nbinom(0.4)"),
     ("poisson", "sqrt"),
     ("gaussian", "power(1)"),
+    ("gaussian", "log"),
     ("multivariate_gaussian([[2,1,0],[1,3,0],[0,0,1]])", None),
 ]
 

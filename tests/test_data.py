@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import fishergeo as fg
-from fishergeo.datasets import digits, load, prepare
+from fishergeo.datasets import Data, digits, load, prepare
 from fishergeo.families import FAMILIES
+from fishergeo.links import LINKS, power
+from fishergeo.report.study import best_constant
 
 CSV = "a,b,c,kind\n1,2,3.5,x\n4,5,6.5,y\n7,8,9.5,x\n0,1,2.5,z\n1,0,1.5,y\n2,2,2.5,z\n"
 
@@ -85,6 +87,20 @@ def test_families_read_the_same_file_differently(write):
     scaled = prepare(load(numbers, ["c", "n"]), fg.gaussian).Y
     np.testing.assert_allclose([scaled.mean(axis=0), scaled.std(axis=0)], [[0, 0], [1, 1]], atol=1e-12)
     assert prepare(load(numbers, ["b", "n"]), fg.poisson).Y[0].tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("link", [None, *LINKS, power(3)], ids=lambda link: getattr(link, "name", "none"))
+def test_real_numbers_are_scaled_so_that_the_link_reaches_their_mean(link, rng):
+    """A standardized column has the mean 0, which is none of the logarithm, of a power or of a probability."""
+    model = fg.GLM(fg.gaussian, link=link)
+    y = 3 + rng.uniform(-2, 2, size=(20, 2))
+    for problem in (
+        digits(fg.gaussian, link),
+        prepare(Data("d", y, ("a", "b"), tuple(y.T), ("s", "t")), fg.gaussian, link),
+    ):
+        mean = problem.Y.mean(axis=0)
+        np.testing.assert_allclose(model.predict(best_constant(model, mean)[None]).mean[0], mean, atol=1e-6)
+    assert ("standardized" in problem.what) == (link in (None, fg.links.canonical, fg.links.identity))
 
 
 def test_two_classes_make_one_bernoulli_unit(write):

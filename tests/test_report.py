@@ -15,7 +15,8 @@ import pytest
 import fishergeo as fg
 from fishergeo.cli import main
 from fishergeo.datasets import Data, load, prepare
-from fishergeo.report import document, html, tex
+from fishergeo.report import document, html, sections, tex
+from fishergeo.report.blocks import Formula
 from fishergeo.report.compute import Settings, default_normalizers, used
 from fishergeo.report.mathml import escape_tex, marked, mathml, to_html, to_tex
 from fishergeo.report.names import normalizer, normalizers
@@ -190,6 +191,22 @@ def test_the_start_is_around_the_best_constant_model(family, link, means, rng):
 def test_means_that_a_link_does_not_reach_are_refused():
     model = fg.GLM(fg.gaussian, link=fg.links.log)
     contracts.is_refused(lambda: best_constant(model, np.array([1.0, -1.0])), "no constant model", "use another")
+
+
+@pytest.mark.parametrize(("link", "theta"), [(None, "z"), ("log", r"\theta")])
+def test_the_model_is_that_of_the_link(link, theta):
+    """Under a link z is not the natural parameter: neither in log p nor in the Jacobian."""
+    data = {"name": "d", "cases": 3, "cases_used": 3, "source": "", "inputs": 2, "rank": 2, "constant_columns": []}
+    data |= {"input_scale": 1.0, "what": "y", "units": 1, "unit_names": ["y"]}
+    run = {"training": {"rate": 1.0, "steps": 1, "batch": 3}, "loss": {"start": 1.0, "end": 0.5}}
+    study = {"title": "identity", "definition": "", "block": r"\omega" if link else "", **run}
+    results = {"data": data, "link": link, "family": "poisson", "normalizers": [study], "note": ""}
+    (model,) = (block.latex for block in document._data(results) if isinstance(block, Formula))
+    assert rf"y \cdot {theta} - \eta({theta})" in model
+    fisher = sections.fisher(results)
+    _, formula, text = (next(fisher) for _ in range(3))
+    assert rf"\partial {theta}_n" in formula.latex
+    assert ("omega" in text.text) == bool(link)
 
 
 def test_training_and_start(rng):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..families import Family
+from ..links import Link, canonical, identity
 from . import Floats, load_digits, one_hot
 from .data import Data, number
 
@@ -39,14 +40,15 @@ class Problem:
         return self.Y.shape[1]
 
 
-def prepare(data: Data, family: Family) -> Problem:
-    """The targets as the observations Y (N, H) of ``family``.
+def prepare(data: Data, family: Family, link: Link | None = None) -> Problem:
+    """The targets as the observations Y (N, H) of ``family`` under ``link``.
 
     Categorical: one column of labels, one unit for each class.  Multinomial: a column of counts for each class, which sum
     to the trials.  Bernoulli: one column of 0 and 1 (one unit), of more classes (each against the rest), or several
-    columns of 0 and 1.  Others: numeric columns, one unit each, a family with free dispersion on standardized columns, or
-    where it is of positive numbers on columns with mean 1.  Raises `InputError` for targets that the family cannot have
-    produced, and for fewer than three rows.
+    columns of 0 and 1.  Others: numeric columns, one unit each, a family with free dispersion on standardized columns
+    (under a link other than the identity, which may not reach their mean 0, on columns divided by their largest number),
+    or where it is of positive numbers on columns with mean 1.  Raises `InputError` for targets that the family cannot
+    have produced, and for fewer than three rows.
     """
     if not isinstance(data, Data):
         raise InputError(
@@ -62,17 +64,18 @@ def prepare(data: Data, family: Family) -> Problem:
     elif not family.support.contains(np.array([2.0])).all():
         Y, names, what = _binary(data, family)
     else:
-        Y, names, what = _numeric(data, family)
+        Y, names, what = _numeric(data, family, link)
     family.encode(Y, Y.shape)
     return Problem(data.name, data.X, Y, names, data.inputs, what, lines=data.lines)
 
 
-def digits(family: Family) -> Problem:
-    """The handwritten digits as a problem of ``family``.
+def digits(family: Family, link: Link | None = None) -> Problem:
+    """The handwritten digits as a problem of ``family`` under ``link``.
 
-    Classes for categorical and bernoulli (each digit against the rest); standardized indicator columns of the classes for
-    a family of real numbers; for one of counts or of positive numbers, the ink in the four lower rows, predicted from the
-    upper half.  Raises `InputError` for families that cannot have produced these, such as multinomial ones.
+    Classes for categorical and bernoulli (each digit against the rest); indicator columns of the classes, scaled as by
+    `prepare`, for a family of real numbers; for one of counts or of positive numbers, the ink in the four lower rows,
+    predicted from the upper half.  Raises `InputError` for families that cannot have produced these, such as multinomial
+    ones.
     """
     _check_family("digits", family)
     X, y = load_digits()
@@ -89,7 +92,7 @@ def digits(family: Family) -> Problem:
     else:
         rows = X.reshape(-1, 8, 8)[:, 4:].sum(axis=2)
         data = Data("digits", X[:, :32], names[:32], tuple(rows.T), tuple(f"ink in row {k}" for k in range(4, 8)))
-    problem = prepare(data, family)
+    problem = prepare(data, family, link)
     return replace(problem, source=source)
 
 
@@ -127,7 +130,7 @@ def _binary(data: Data, family: Family) -> tuple[Floats, tuple[str, ...], str]:
     return Y, names, what + ", each against the rest"
 
 
-def _numeric(data: Data, family: Family) -> tuple[Floats, tuple[str, ...], str]:
+def _numeric(data: Data, family: Family, link: Link | None) -> tuple[Floats, tuple[str, ...], str]:
     if family.units not in (None, len(data.y)):
         raise InputError(f"{family.name} has {family.units} outputs but got {len(data.y)} targets: name as many")
     for name, column in zip(data.targets, data.y, strict=True):
@@ -153,6 +156,8 @@ def _numeric(data: Data, family: Family) -> tuple[Floats, tuple[str, ...], str]:
     if family.free_dispersion:
         Y = Y / np.abs(Y).max(axis=0)  # first, so that no square over- or underflows
         if family.support.contains(np.array([-0.5])).all():
+            if link not in (None, canonical, identity):
+                return Y, data.targets, f"{what}, divided by the largest"
             return (Y - Y.mean(axis=0)) / Y.std(axis=0), data.targets, f"{what}, standardized"
         return Y / Y.mean(axis=0), data.targets, f"{what}, divided by the mean"
     return Y, data.targets, what

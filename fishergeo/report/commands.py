@@ -48,8 +48,8 @@ def problem(options: argparse.Namespace) -> Any:
     if options.data is None:
         if options.target or options.drop:
             raise InputError("--target and --drop name columns of a file: give the file too (--data)")
-        return digits(family(options.family))
-    return prepare(load(options.data, options.target, options.drop), family(options.family))
+        return digits(family(options.family), _link(options))
+    return prepare(load(options.data, options.target, options.drop), family(options.family), _link(options))
 
 
 def _link(options: argparse.Namespace) -> Any:

@@ -14,7 +14,8 @@ Results = dict[str, Any]
 
 # a definition, not a derivation
 _MODEL = (
-    r"A = XW^\top, \qquad Z = g\,\hat{A} + b, \qquad \log p(y \mid x) = \frac{y \cdot z - \eta(z)}{\phi} + c(y, \phi)"
+    r"A = XW^\top, \qquad Z = g\,\hat{A} + b, \qquad "
+    r"\log p(y \mid x) = \frac{y \cdot %s - \eta(%s)}{\phi} + c(y, \phi)"
 )
 
 PROMINENT = ("LN-half", "LN-13-LN", "LN-5.1-text")
@@ -108,15 +109,20 @@ def _data(results: Results) -> Iterator[Block]:
             f"**Family:** {results['family']}, {link} link, $\\phi = 1$.",
         )
     )
-    yield Text("The model has summed inputs $A$, normalized summed inputs $\\hat{A}$ and natural parameters $Z$:")
-    yield Formula(_MODEL)
+    made, theta = "natural parameters $Z$:", "z"
+    if results["link"]:
+        made, theta = (
+            f"predictors $Z$; the natural parameter $\\theta$ of a case has the mean of the {link} link:",
+            r"\theta",
+        )
+    yield Text(f"The model has summed inputs $A$, normalized summed inputs $\\hat{{A}}$ and {made}")
+    yield Formula(_MODEL % (theta, theta))
     yield Text(
         "A normalizer standardizes one array along some of its axes; without one, $\\hat{A} = A$ and there is no gain "
         "$g$. "
         "Every model starts from the same random weights, with gain and bias set so that each unit's $z$ has unit "
-        "variance "
-        "around the best constant model. It is trained by stochastic gradient descent on the mean negative "
-        "log-likelihood; "
+        "variance around the best constant model (less where family and link allow only some $z$). It is trained by "
+        "stochastic gradient descent on the mean negative log-likelihood; "
         "what follows is computed at the parameters that training ends with, on all cases used, with batch statistics "
         "differentiated. The rate is $1/\\lambda_{\\max}(F)$ at the start; weights whose length does not matter take up "
         "to "

@@ -15,7 +15,7 @@ Results = dict[str, Any]
 # definitions and a known identity; what is derived is printed from the derivation
 _FISHER = (
     r"F = \frac{1}{N} \sum_{n=1}^{N} J_n^\top \frac{\mathrm{Cov}[y \mid x_n]}{\phi^2} J_n, \qquad "
-    r"J_n = \frac{\partial z_n}{\partial (w_1, b_1, g_1, w_2, \ldots)}"
+    r"J_n = \frac{\partial %s_n}{\partial (w_1, b_1, g_1, w_2, \ldots)}"
 )
 _STRAIGHT = 0.01  # the largest deviation, in a natural logarithm, at which a measured curve counts as a power law
 _GROWTH = r"\lVert w_{t+1} \rVert^2 = \lVert w_t \rVert^2 + \eta^2 \lVert \nabla_w L \rVert^2"
@@ -24,13 +24,13 @@ _GROWTH = r"\lVert w_{t+1} \rVert^2 = \lVert w_t \rVert^2 + \eta^2 \lVert \nabla
 def fisher(results: Results) -> Iterator[Block]:
     studies = results["normalizers"]
     yield Text("The Fisher matrix is the mean over the cases, with parameters ordered unit by unit:")
-    yield Formula(_FISHER)
+    yield Formula(_FISHER % (r"\theta" if results["link"] else "z"))
     yield Text(
         "Its weight block for units $i$ and $j$ follows from each normalizer's definition, for all sizes. Under batch "
         "and weight norm "
         "unit $i$ has its own $\\chi_i$; under layer norm the units of a case are mixed by a matrix $M$. E is the mean "
-        "over "
-        "the cases."
+        "over the cases."
+        + (" $\\omega$ is $(d\\mu/dz)^2/V(\\mu)$." if any("omega" in study["block"] for study in studies) else "")
     )
     for study in studies:
         yield Text(f"**{study['title']}**:")

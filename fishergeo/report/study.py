@@ -107,7 +107,9 @@ def best_constant(model: GLM, mean: Floats) -> Floats:
                 step = np.where(allowed(family, link, z + step, natural, there, family.trials), step, step / 2)
             z = z + step
     means = ", ".join(f"{value:.3g}" for value in mean)
-    raise InputError(f"{family.name} with the {link.name} link has no constant model with the means {means}; use another")
+    raise InputError(
+        f"{family.name} with the {link.name} link has no constant model with the means {means}; use another --link"
+    )
 
 
 def _rate(model: GLM, p: Params, metric: Metric) -> float:
