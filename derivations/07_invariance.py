@@ -84,6 +84,7 @@ def overview(d: Derivation, table: Table) -> None:
         given with each proof. A shift of inputs or weights is gone from the summed inputs where what it is multiplied
         with is standardized and adds up to 0."""
     )
+    d.say("The columns are numbered as in the list below the table.")
     d.insert(spelled(table.to_latex()), spelled(markup(table)))
     names = "; ".join(f"({k + 1}) {t.title} {{}}" for k, t in enumerate(table.transformations))
     d.say(f"The transformations are {names}.", *(t.formula for t in table.transformations))

@@ -90,11 +90,10 @@ def robust(d: Derivation) -> None:
     d.head("Scale")
     d.say(
         """Under batch norm and layer norm a gain moves the outputs by as much, whatever the scale of inputs and weights.
-        Under weight norm the scale of the inputs counts, as it does without normalization. The factors by which the
-        blocks change under dataset rescaling, {}; a star means: only where the covariance of the outputs does not
-        depend on the natural parameter, since the predictions change.""",
-        dataset_rescaling.formula,
+        Under weight norm the scale of the inputs counts, as it does without normalization. A star means: only where the
+        covariance of the outputs does not depend on the natural parameter, since the predictions change."""
     )
+    d.say("The factors by which the blocks change under dataset rescaling, {}:", dataset_rescaling.formula)
     d.insert(*scalings(dataset_rescaling))
 
 

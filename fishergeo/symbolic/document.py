@@ -18,7 +18,7 @@ PREAMBLE = r"""\documentclass[11pt]{article}
   \if\relax#2\relax\else\enspace{\upshape\fboxsep=2pt\fbox{#2}}\fi}\vadjust{\penalty0}}
 \AtBeginDocument{\abovedisplayskip=6pt plus 3pt\abovedisplayshortskip=4pt plus 3pt%
   \belowdisplayskip=3pt plus 2pt\belowdisplayshortskip=3pt plus 2pt}
-\postdisplaypenalty=10000
+\postdisplaypenalty=10000 \clubpenalty=10000 \widowpenalty=10000 \displaywidowpenalty=10000
 """
 
 

@@ -101,7 +101,7 @@ class Insert:
     markup: str
 
     def latex(self) -> str:
-        return "\\begin{center}\\small\\tabcolsep=3pt\n" + self.tex + "\n\\end{center}"
+        return f"\\nobreak\\medskip{{\\centering\\small\\tabcolsep=3pt\n{self.tex}\n\\par}}\\medskip"
 
 
 _TEX = {character: "\\" + character for character in "&%#_"}
