@@ -109,7 +109,7 @@ def test_weighted_gram_matrices(kernel, signed, rng, monkeypatch):
 
 def test_the_number_of_threads_changes_no_bit(rng, monkeypatch):
     def build(threads):
-        monkeypatch.setattr(fg.information.threads, "_threads", lambda controller: threads)
+        monkeypatch.setattr(fg.information.threads, "_threads", lambda libraries: [threads] * len(libraries))
         model, p, X = setup(fg.batch_norm, fg.categorical, (300, 40), np.random.default_rng(0))
         return fg.fisher(model, p, X).to_dense()
 

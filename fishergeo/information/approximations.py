@@ -20,13 +20,13 @@ from ..families import Floats, Hessian
 from ..families.hessian import tiny_is_zero
 from ..model import GLM, Linearization, Params
 from . import roots
-from .execution import one_blas_thread
 from .factored import ByJacobian, Factored, OwnByJacobian
 from .gram import mirror
 from .matrices import exactly, linearized, what
 from .operator import Metric
 from .own_units import own_units
 from .parts import parts
+from .threads import one_blas_thread
 from .triangular import Triangle
 
 _ROWS = (128, 1024)  # the least and the most scores in an update of a dense matrix

@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any
 
 from ..errors import InputError
-from .execution import Task, one_blas_thread
+from .execution import Task
 from .sources import Block, Rows, check_columns, same
+from .threads import alone, one_blas_thread
 
 _PATIENCE = 60.0  # seconds for a worker to come back
 
@@ -109,7 +110,7 @@ def _submit(client: Any, task: Any, block: Block) -> Any:
 
 def _on_block(task: Task, block: Block) -> Any:
     with one_blas_thread():
-        return task(block)
+        return alone(task, block)
 
 
 def _on_chunk(task: Task, block: Block, chunk: Any) -> Any:
@@ -121,7 +122,7 @@ class _Alone(Exception):
 
 
 def _result(client: Any, block: Block, future: Any, lost: tuple[type[Exception], ...]) -> Any:
-    alone = 0
+    missed = 0
     try:
         while True:
             try:
@@ -129,8 +130,8 @@ def _result(client: Any, block: Block, future: Any, lost: tuple[type[Exception],
             except TimeoutError:
                 if future.done():  # it is the task's own
                     raise
-                alone = 0 if client.nthreads() else alone + 1
-                if alone > 1:
+                missed = 0 if client.nthreads() else missed + 1
+                if missed > 1:
                     raise _Alone(f"no worker for {_PATIENCE:g} s") from None
     except lost as error:
         why = (str(error) or type(error).__name__).splitlines()[0]

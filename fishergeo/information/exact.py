@@ -8,6 +8,7 @@ i < j are summed up, and a diagonal block is minus the sum of the others.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from ..families import Floats, Hessian
 from .pieces import Piece
 from .structure import Chart
 
+_FEW = 40  # features
 _BLOCK = 1 << 18  # numbers in the largest array over a piece, 2 MiB, and in a batch of blocks of F
 Indices = NDArray[np.intp]
 
@@ -47,7 +49,14 @@ class Sums:
     def rows(self) -> int:
         """How many cases a piece should have, so that all of its arrays stay in the cache."""
         units = self.chart.params.units
-        return max(64, _BLOCK // (self.chart.features + (2 * units**2 if self.chart.cases else self.grams.count)))
+        if self.chart.cases:
+            return max(64, _BLOCK // (self.chart.features + 2 * units**2))
+        return self.grams.rows
+
+    def merge(self, other: Sums) -> None:
+        """Add the sums over other cases."""
+        for own, part in zip(self.arrays, other.arrays, strict=True):
+            own += part
 
     def add(self, piece: Piece) -> None:
         """Add some of the cases."""
@@ -156,22 +165,23 @@ class Sums:
 
     def _congruent(self, grams: Floats, i: Indices, j: Indices) -> Floats:
         """T_iᵀ G T_j for matrices G (K, m, m) between the units i and j."""
+        if self.chart.features <= _FEW:
+            return self._sides[i].transpose(0, 2, 1) @ grams @ self._sides[j]
         right = self.chart.side(grams.transpose(1, 0, 2), j)
         return self.chart.side(right.transpose(2, 1, 0), i).transpose(1, 2, 0)
+
+
+    @cached_property
+    def _sides(self) -> Floats:
+        """T as matrices (H, m, D+2): with few features that are faster than corrections of rank one."""
+        H, m = self.chart.params.units, self.chart.features
+        return self.chart.side(np.broadcast_to(np.eye(m)[:, None], (m, H, m))).transpose(1, 0, 2).copy()
 
 
 def _centered(piece: Piece) -> bool:
     """Whether M_n·1 = 0 in every case."""
     first = piece.stages[0]
     return first.mean is not None and not first.frozen and not first.cells.groups and first.cells.share is None
-
-
-def spread(own: Floats) -> Floats:
-    """The block-diagonal matrix of blocks (H, s, s)."""
-    H, size, _ = own.shape
-    out = np.zeros((H, size, H, size))
-    out[np.arange(H), :, np.arange(H)] = own
-    return out.reshape(H * size, H * size)
 
 
 def symmetric(F: Floats) -> Floats:

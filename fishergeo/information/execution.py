@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ from typing import Any
 
 from ..errors import InputError, is_count
 from .sources import Block
-from .threads import _controller, _threads
+from .threads import alone, one_blas_thread
 
 Task = Callable[[Block], Any]
 Progress = Callable[[int, int | None], None]  # cases done, cases in all
@@ -82,13 +81,13 @@ def threaded(task: Task, blocks: Iterator[Block], workers: int | None) -> Iterat
     with one_blas_thread() as threads:
         count = workers or threads
         if count == 1:
-            yield from map(task, blocks)
+            yield from (alone(task, block) for block in blocks)
             return
         with ThreadPoolExecutor(count, thread_name_prefix="fishergeo-block") as pool:
             waiting: deque[Any] = deque()
             try:
                 for block in blocks:
-                    waiting.append(pool.submit(task, block))
+                    waiting.append(pool.submit(alone, task, block))
                     if len(waiting) > count:
                         yield waiting.popleft().result()
                 while waiting:
@@ -96,28 +95,3 @@ def threaded(task: Task, blocks: Iterator[Block], workers: int | None) -> Iterat
             finally:
                 for future in waiting:
                     future.cancel()
-
-
-_lock, _users, _limits = threading.Lock(), 0, contextlib.ExitStack()
-
-
-@contextlib.contextmanager
-def one_blas_thread() -> Iterator[int]:
-    """BLAS with one thread while anyone is inside, which makes sums the same everywhere; yields how many it has else."""
-    global _users
-    controller = _controller()
-    if controller is None:
-        yield 1
-        return
-    with _lock:
-        count = _threads(controller)
-        if _users == 0:
-            _limits.enter_context(controller.limit(limits=1, user_api="blas"))
-        _users += 1
-    try:
-        yield count
-    finally:
-        with _lock:
-            _users -= 1
-            if _users == 0:
-                _limits.close()

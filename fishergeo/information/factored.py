@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from scipy.linalg import block_diag
@@ -14,14 +14,16 @@ from ..families import Floats
 from ..model import Linearization
 from . import kronecker, roots
 from .exact import Sums
-from .execution import one_blas_thread
-from .operator import Metric
+from .operator import Metric, spread
 from .own_units import own_columns
 from .parts import slices
-from .pieces import Factors
+from .pieces import Factors, Piece
 from .product import product, rows_for
+from .threads import each, one_blas_thread
 from .triangular import Triangle
 
+_LANES = 4  # ranges of cases that are summed up apart
+_SUMS = 1 << 22  # numbers in all of their sums: 32 MiB
 _ROOT_LIMIT = 1 << 29  # numbers in the largest root R that is formed (4 GiB)
 
 
@@ -53,10 +55,7 @@ class Factored(Metric):
         """The blocks (K, P/K, P/K) of N φ F."""
         total: Floats | None = None
         for f in self.parts:
-            d = f.hessian.d
-            sums = Sums(f.chart, next(f.pieces(1)), constant=bool((d == d[0, 0]).all()))
-            for piece in f.pieces(sums.rows):
-                sums.add(piece)
+            sums = _sums(f)
             matrix = sums.diagonal_blocks() if sums.diagonal else sums.dense()[None]
             total = matrix if total is None else np.add(total, matrix, out=total)
         assert total is not None
@@ -66,7 +65,7 @@ class Factored(Metric):
     def _dense(self) -> Floats:
         if self._count == 1:
             return self._blocks[0]
-        dense: Floats = block_diag(*self._blocks)
+        dense: Floats = spread(self._blocks)
         dense.flags.writeable = False
         return dense
 
@@ -93,6 +92,25 @@ class Factored(Metric):
         if "_blocks" in self.__dict__:
             return super().diagonal()
         return roots.diagonal(self.parts) / self.scale
+
+
+def _sums(f: Factors) -> Sums:
+    """The sums over all cases; where they are small, some cases are summed up by each thread."""
+    d = f.hessian.d
+    new = partial(Sums, f.chart, next(f.pieces(1)), constant=bool((d == d[0, 0]).all()))
+    lanes = [new()]
+    count = min(_LANES, len(f.X) // lanes[0].rows, _SUMS // sum(array.size for array in lanes[0].arrays))
+    lanes += [new() for _ in range(count - 1)]
+
+    def add(sums: Sums, pieces: Iterable[Piece]) -> None:
+        for piece in pieces:
+            sums.add(piece)
+
+    tasks = [partial(add, *lane) for lane in zip(lanes, f.lanes(lanes[0].rows, len(lanes)), strict=True)]
+    each(tasks, len(f.X) * float(f.chart.features) ** 2 if len(tasks) > 1 else 0.0)
+    for other in lanes[1:]:
+        lanes[0].merge(other)
+    return lanes[0]
 
 
 class ByJacobian(Metric):

@@ -1,15 +1,15 @@
 r"""Weighted Gram matrices Σ_n ω_tn φ_n φ_nᵀ of many weights ω_t at once: the arithmetic of every exact Fisher matrix.
 
-All kernels do the minimal T·N·m(m+1) operations of symmetric results (stripes a few percent more), on rows in blocks
-that stay in the cache.  What is formed is multiplied as a matrix: with few features, or as many weights as features, the
-products φ_a φ_b; else the rows ω_t φ_a, a stripe of features at a time; with very many features √|ω_t| φ, positive and
-negative weights apart (NumPy makes AᵀA by a symmetric update).  Each sum is made by one thread in one order, whatever
-the number of threads.
+All kernels do the minimal T·N·m(m+1) operations of symmetric results (stripes some percent more), on rows in blocks
+that stay in the cache.  What is formed is multiplied as a matrix: with few features the products φ_a φ_b; with more the
+rows ω_t φ_a, a stripe of features a at a time; with very many features √|ω_t| φ, positive and negative weights apart
+(NumPy makes AᵀA by a symmetric update).  Each sum is made by one thread in one order, whatever the number of threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 
 import numpy as np
@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from ..families import Floats
 from .threads import each
 
-_ROWS = 512  # cases in a block
-_FORMED = 1 << 17  # numbers in a block of what is formed: 1 MiB
-_STRIPE = 12  # features in a stripe
-_UPDATE = 1024  # cases in an update, so that adding it up costs little
+_ROWS = 1008  # cases in a block: no power of two, which caches map to few places
+_FORMED = 1 << 18  # numbers in a block of products: 2 MiB
+_STRIPE = 384  # rows ω_t φ_a in a stripe: less would leave too little to do between two calls
+_LINE = 8  # numbers in a cache line, and in the widest register: products of whole lines are faster
+_UPDATE = 2048  # cases in an update, so that adding it up costs little
 
 
 class Grams:
@@ -35,79 +36,83 @@ class Grams:
     @staticmethod
     def choose(features: int, count: int) -> str:
         """The kernel for so many features and weights: "products", "stripes" or "updates"."""
-        if features <= 24 or (features <= 160 and 3 * count > features):
+        if features <= 24:
             return "products"
-        return "stripes" if features <= 400 and count > 2 else "updates"
+        return "stripes" if features <= 160 and count > 2 else "updates"
+
+    @property
+    def rows(self) -> int:
+        """How many cases are best added at a time."""
+        if self.kernel == "products":
+            return max(1, _FORMED // _products(self.features, 0))
+        return _UPDATE if self.kernel == "updates" else _ROWS
 
     def _spans(self) -> Iterator[tuple[int, int]]:
         """Ranges of features, or of weights, whose sums are made together."""
         if self.kernel == "updates":
             yield from ((t, t + 1) for t in range(self.count))
             return
-        start, m = 0, self.features
-        while start < m:
-            stop = min(m, start + _STRIPE)
-            if self.kernel == "products":
-                while stop < m and (stop - start) * (m - start) < _FORMED // _ROWS:
-                    stop += 1
-            yield start, stop
-            start = stop
+        width = self.features if self.kernel == "products" else max(1, _STRIPE // self.count)
+        for start in range(0, self.features, width):
+            yield start, min(start + width, self.features)
 
     def _shape(self, start: int, stop: int) -> tuple[int, int]:
         m = self.features
         if self.kernel == "updates":
             return m, m
         if self.kernel == "stripes":
-            return self.count * (stop - start), m - start
-        return self.count, _products(m, start) - _products(m, stop)
+            return (stop - start) * self.count, _whole(m) - start // _LINE * _LINE
+        return self.count, _products(m, 0)
 
     def add(self, phi: Floats, weights: Floats) -> None:
-        """Add a block of cases: φ (n, m), ω (T, n); the products are of the precision of φ, their sums of float64."""
-        weights = weights.astype(phi.dtype, copy=False)
-        make = {"products": self._products, "stripes": self._stripe, "updates": self._update}[self.kernel]
-        columns = phi if self.kernel == "updates" else np.ascontiguousarray(phi.T)
-        tasks = [partial(make, total, *span, columns, weights) for total, span in zip(self.sums, self.spans)]
+        """Add some cases: φ (n, m), ω (T, n); the products are of the precision of φ, their sums of float64."""
+        step = self.rows
+        for start in range(0, len(phi), step):
+            self._add(phi[start : start + step], weights[:, start : start + step])
+
+    def _add(self, phi: Floats, weights: Floats) -> None:
+        kernels: dict[str, Callable[..., None]] = {
+            "products": self._multiplied,
+            "stripes": self._stripe,
+            "updates": self._update,
+        }
+        given = [phi, np.ascontiguousarray(weights, phi.dtype)]
+        if self.kernel != "updates":
+            given.append(_scratch("columns", phi.shape[::-1], phi.dtype))
+            np.copyto(given[-1], phi.T)
+        if self.kernel == "stripes":
+            given[0] = _padded(phi)
+        tasks = [partial(kernels[self.kernel], *one, *given) for one in zip(self.sums, *zip(*self.spans))]
         each(tasks, self.count * phi.size * self.features / 2)
 
-    def _products(self, total: Floats, start: int, stop: int, columns: Floats, weights: Floats) -> None:
-        n = columns.shape[1]
-        formed = np.empty((total.shape[1], min(n, _ROWS)), columns.dtype)
-        part = np.empty_like(total, columns.dtype)
-        for first in range(0, n, _ROWS):
-            block = columns[start:, first : first + _ROWS]
-            products = formed[:, : block.shape[1]]
-            place = 0
-            for a in range(stop - start):
-                following = block[a:]
-                np.multiply(following, block[a], out=products[place : place + len(following)])
-                place += len(following)
-            total += np.matmul(weights[:, first : first + _ROWS], products.T, out=part)
+    def _multiplied(self, total: Floats, start: int, stop: int, phi: Floats, weights: Floats, columns: Floats) -> None:
+        m, n = columns.shape
+        products, place = _scratch("scaled", (total.shape[1], n), phi.dtype), 0
+        for a in range(m):
+            np.multiply(columns[a:], columns[a], out=products[place : place + m - a])
+            place += m - a
+        total += np.matmul(weights, products.T, out=_scratch("part", total.shape, phi.dtype))
 
-    def _stripe(self, total: Floats, start: int, stop: int, columns: Floats, weights: Floats) -> None:
-        n, count, width = columns.shape[1], self.count, stop - start
-        formed, part = np.empty(count * width * min(n, _ROWS), columns.dtype), np.empty_like(total, columns.dtype)
-        for first in range(0, n, _ROWS):
-            block, weight = columns[start:, first : first + _ROWS], weights[:, first : first + _ROWS]
-            scaled = formed[: count * width * block.shape[1]].reshape(count, width, -1)
-            np.multiply(block[:width], weight[:, None], out=scaled)
-            total += np.matmul(scaled.reshape(count * width, -1), block.T, out=part)
+    def _stripe(self, total: Floats, start: int, stop: int, phi: Floats, weights: Floats, columns: Floats) -> None:
+        scaled = _scratch("scaled", (stop - start, *weights.shape), phi.dtype)
+        np.multiply(weights, columns[start:stop, None], out=scaled)
+        right = phi[:, phi.shape[1] - total.shape[1] :]
+        part = _scratch("part", total.shape, phi.dtype)
+        total += np.matmul(scaled.reshape(len(total), -1), right, out=part)
 
     def _update(self, total: Floats, start: int, stop: int, phi: Floats, weights: Floats) -> None:
-        weight, step = weights[start], max(_UPDATE, _FORMED // self.features)
-        root, negative = np.sqrt(np.abs(weight)), weight < 0
-        buffer, part = np.empty_like(phi[:step]), np.empty_like(total, phi.dtype)
-        for first in range(0, len(phi), step):
-            rows = slice(first, first + step)
-            block, below = phi[rows], negative[rows]
-            if not below.any():
-                scaled = np.multiply(block, root[rows, None], out=buffer[: len(block)])
-                total += np.matmul(scaled.T, scaled, out=part)
-                continue
-            for add, where in ((np.add, ~below), (np.subtract, below)):
-                chosen = np.flatnonzero(where)
-                scaled = np.take(block, chosen, axis=0, out=buffer[: len(chosen)], mode="clip")
-                scaled *= root[rows][chosen, None]
-                add(total, np.matmul(scaled.T, scaled, out=part), out=total)
+        weight, part = weights[start], _scratch("part", total.shape, phi.dtype)
+        root, below = np.sqrt(np.abs(weight)), weight < 0
+        if not below.any():
+            scaled = np.multiply(phi, root[:, None], out=_scratch("scaled", phi.shape, phi.dtype))
+            total += np.matmul(scaled.T, scaled, out=part)
+            return
+        for add, where in ((np.add, ~below), (np.subtract, below)):
+            chosen = np.flatnonzero(where)
+            scaled = _scratch("scaled", (len(chosen), phi.shape[1]), phi.dtype)
+            np.take(phi, chosen, axis=0, out=scaled, mode="clip")
+            scaled *= root[chosen, None]
+            add(total, np.matmul(scaled.T, scaled, out=part), out=total)
 
     def matrices(self) -> list[Floats]:
         """The T symmetric matrices (m, m).  The sums are used up."""
@@ -115,13 +120,43 @@ class Grams:
         if self.kernel == "updates":
             return sums
         if self.kernel == "products":
-            return list(np.take(np.concatenate(sums, axis=1), _places(m), axis=1))
+            return list(np.take(sums[0], _places(m), axis=1))
         out = np.empty((self.count, m, m))
         for total, (start, stop) in zip(sums, self.spans):
-            out[:, start:, start:stop] = total.reshape(self.count, stop - start, m - start).transpose(0, 2, 1)
-        for matrix in out:
-            mirror(matrix)
+            width, left = stop - start, start % _LINE
+            block = total.reshape(width, self.count, -1)[..., left : left + m - start].transpose(1, 0, 2)
+            own = np.triu(block[..., :width])
+            out[:, start:stop, start:stop] = own + np.triu(own, 1).transpose(0, 2, 1)
+            out[:, start:stop, stop:] = block[..., width:]
+            out[:, stop:, start:stop] = block[..., width:].transpose(0, 2, 1)
         return list(out)
+
+
+_kept = threading.local()
+
+
+def _scratch(name: str, shape: tuple[int, ...], dtype: np.dtype) -> Floats:
+    """Room for an array, the same each time in a thread: fresh memory would cost as much as filling it."""
+    size, line = int(np.prod(shape)) * dtype.itemsize, 64
+    have = getattr(_kept, name, None)
+    if have is None or len(have) < size + line:
+        have = np.empty(size + line, np.uint8)
+        setattr(_kept, name, have)
+    start = -have.ctypes.data % line
+    return have[start : start + size].view(dtype).reshape(shape)
+
+
+def _whole(count: int) -> int:
+    """The next multiple of a cache line."""
+    return -(-count // _LINE) * _LINE
+
+
+def _padded(phi: Floats) -> Floats:
+    """φ with as many zeros as make its rows whole cache lines."""
+    n, m = phi.shape
+    out = _scratch("phi", (n, _whole(m)), phi.dtype)
+    out[:, :m], out[:, m:] = phi, 0
+    return out
 
 
 def mirror(total: Floats) -> None:

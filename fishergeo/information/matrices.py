@@ -28,6 +28,7 @@ from .operator import Metric
 from .parts import parts
 from .pieces import Factors
 from .rows import is_source
+from .threads import one_blas_thread
 
 
 def fisher(model: GLM, p: Params, X: Any, *, dtype: type = np.float64, **how: Any) -> Metric:
@@ -50,7 +51,8 @@ def fisher(model: GLM, p: Params, X: Any, *, dtype: type = np.float64, **how: An
         from .stream import streamed
 
         return streamed(model, p, X, dtype, **how)
-    return exactly(linearized(model, p, X), dtype)
+    with one_blas_thread():  # the others would spin for a while, in the way of those that sum up
+        return exactly(linearized(model, p, X), dtype)
 
 
 def exactly(at: Linearization, dtype: type = np.float64) -> Metric:

@@ -36,6 +36,14 @@ def relative(tol: float | None, size: int, what: str) -> float:
     return size * float(np.finfo(float).eps) if tol is None else tol
 
 
+def spread(blocks: Floats) -> Floats:
+    """The block-diagonal matrix of blocks (K, s, s)."""
+    count, size, _ = blocks.shape
+    out = np.zeros((count, size, count, size))
+    out[np.arange(count), :, np.arange(count)] = blocks
+    return out.reshape(count * size, count * size)
+
+
 class Metric(LinearOperator):
     """A symmetric positive semidefinite matrix over the parameters of a model, given by its product with vectors.
 
@@ -110,6 +118,8 @@ class Metric(LinearOperator):
 
     def to_dense(self) -> Floats:
         """The matrix (P, P), exactly symmetric; one of more than 128 MiB is handed over and not kept."""
+        if self._count > 1:
+            return spread(self._blocks)
         kept = "_dense" in self.__dict__ or ("_blocks" in self.__dict__ and self._count == 1)
         dense = self._dense
         if kept or dense.size <= _KEPT:

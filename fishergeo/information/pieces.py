@@ -98,6 +98,12 @@ class Factors:
         """The cases, ``rows`` at a time."""
         return iter(Pieces(self, slice(0, len(self.X)), rows))
 
+    def lanes(self, rows: int, count: int) -> list[Pieces]:
+        """The cases in at most ``count`` ranges of pieces of about ``rows``."""
+        size = -(-len(self.X) // count)
+        ranges = [slice(start, min(start + size, len(self.X))) for start in range(0, len(self.X), size)]
+        return [Pieces(self, part, -(-size // -(-size // rows))) for part in ranges]
+
     def groups(self, rows: int, count: int = 8) -> list[Pieces]:
         """The cases in ``count`` groups of pieces of ``rows``, with c subtracted once and for all."""
         size = max(rows, -(-len(self.X) // (rows * count)) * rows)

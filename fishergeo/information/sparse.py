@@ -86,6 +86,8 @@ class SparsePiece(Piece):
 class SparseGrams(Grams):
     """The sums Σ_n ω_tn φ_n φ_nᵀ of sparse features: XᵀΩX, Xᵀω and Σω, put together at the end."""
 
+    rows = 1024
+
     def __init__(self, inputs: int, count: int, center: Floats | None, constant: bool) -> None:
         self.features, self.count, self.center, self.constant = inputs + constant, count, center, constant
         self.sums: list[Any] = [

@@ -26,7 +26,7 @@ from .execution import Run
 from .fold import Fold, Stream, add, append, count
 from .matrices import check_model, what
 from .moments import Moments, stage_on, unit_stages
-from .operator import Metric
+from .operator import Metric, spread
 from .plan import Affine, Inputs, Plan, join, over_columns, within_cases
 from .rows import rows as rows_of
 from .sources import Rows
@@ -76,7 +76,7 @@ class StreamedFisher(Metric):
 
     @cached_property
     def _dense(self) -> Floats:
-        dense: Floats = self._blocks[0] if self._count == 1 else block_diag(*self._blocks)
+        dense: Floats = self._blocks[0] if self._count == 1 else spread(self._blocks)
         dense.flags.writeable = False
         return dense
 

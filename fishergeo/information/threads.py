@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -14,38 +16,79 @@ def each(tasks: Sequence[Callable[[], None]], work: float) -> None:
     """Run the tasks, on threads where the ``work`` (in multiplications) is worth it; each writes to arrays of its own.
 
     There are as many threads as BLAS has, which ``OPENBLAS_NUM_THREADS`` or `threadpoolctl.threadpool_limits` sets.
-    Without threadpoolctl the tasks run one after the other, with the threads of BLAS.
+    Tasks of a task run one after the other.  Without threadpoolctl all do, with the threads of BLAS.
     """
-    controller = _controller()
-    if controller is None:
-        for task in tasks:
-            task()
-        return
-    count = min(len(tasks), _threads(controller)) if work >= _WORTHWHILE else 1
-    with controller.limit(limits=1, user_api="blas"):
-        if count == 1:
+    with one_blas_thread() as threads:
+        count = min(len(tasks), threads) if work >= _WORTHWHILE else 1
+        if count == 1 or getattr(_inside, "task", False):
             for task in tasks:
                 task()
         else:
-            for done in [_pool(count).submit(task) for task in tasks]:
+            for done in [_pool(count).submit(alone, task) for task in tasks]:
                 done.result()
 
 
-def _threads(controller: Any) -> int:
-    libraries = controller.select(user_api="blas").lib_controllers
-    return max((library.num_threads for library in libraries), default=1)
+_inside = threading.local()
+
+
+def alone(task: Callable[..., Any], *given: Any) -> Any:
+    """The result of a task that has this thread and no other."""
+    before = getattr(_inside, "task", False)
+    _inside.task = True
+    try:
+        return task(*given)
+    finally:
+        _inside.task = before
+
+
+_lock, _users = threading.Lock(), 0
+_before: list[int] = []  # the numbers of threads that the libraries are given back
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[int]:
+    """BLAS with one thread while anyone is inside, which makes sums the same everywhere; yields how many it has else.
+
+    Its other threads, once used, would also spin for some milliseconds, in the way of ours.
+    """
+    global _users, _before
+    libraries = _libraries()
+    if not libraries:
+        yield 1
+        return
+    with _lock:
+        if _users == 0:
+            _before = _threads(libraries)
+            _set(libraries, [1] * len(libraries))
+        _users += 1
+    try:
+        yield max(_before)
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                _set(libraries, _before)
+
+
+def _threads(libraries: Sequence[Any]) -> list[int]:
+    return [library.num_threads for library in libraries]
+
+
+def _set(libraries: Sequence[Any], threads: Sequence[int]) -> None:
+    for library, count in zip(libraries, threads, strict=True):
+        library.set_num_threads(count)
 
 
 @lru_cache(maxsize=1)
-def _controller() -> Any:
-    """What sets the number of threads of BLAS; None where threadpoolctl is not installed."""
+def _libraries() -> Sequence[Any]:
+    """Every BLAS of this process; none where threadpoolctl is not installed."""
     try:
         import threadpoolctl
     except ImportError:
-        return None
+        return ()
     import scipy.linalg.blas  # noqa: F401  # so that its BLAS is found too
 
-    return threadpoolctl.ThreadpoolController()
+    return tuple(threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers)
 
 
 @lru_cache(maxsize=4)
