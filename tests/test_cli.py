@@ -146,6 +146,7 @@ BAD = [
     ("derive --blocks weight-gain", "identity has no gain"),
     ("derive --blocks=", "unknown block ''"),
     ("derive -o /proc/x.tex", "nothing can be written to the folder /proc"),
+    ("table --normalizers layer,frozen_batch_norm(1,4)", "unknown normalizer 'frozen_batch_norm(1,4)': did you mean"),
     ("derive --normalizer batch,layer", "names several normalizers: give one (--normalizer), or compose them with +"),
     ("derive --eps -1", "identity got eps=-1.0"),
     (f"decay {GOOD} --rate -1", "sgd got rate=-1.0"),

@@ -87,7 +87,8 @@ def _fall(study: dict[str, Any]) -> str:
     run = study["training"]
     if not run["scale_free"]:
         return "constant"
-    return f"falls to {percent(run['effective_rate_end'] / run['effective_rate_start'])}"
+    left = run["effective_rate_end"] / run["effective_rate_start"]
+    return f"falls by {percent(1 - left)}" if 0.995 < left < 1 else f"falls to {percent(left)}"
 
 
 def _data(results: Results) -> Iterator[Block]:

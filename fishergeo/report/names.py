@@ -28,6 +28,7 @@ from ..normalizers import (
 )
 
 _NUMBER = r"-?\d{1,15}(?:\.\d{1,15}|/\d{1,15})?"
+_COMMA = r",(?![^(]*\))"  # not those between the arguments of one name
 
 
 def _number(text: str) -> Any:
@@ -89,7 +90,7 @@ def normalizer(name: str, eps: float = 0.0) -> Normalizer:
     ``eps`` is ε, added to σ² wherever the normalizer divides by a computed σ.  Raises `InputError` for an unknown name.
     """
     known = {m.name.removesuffix("_norm"): m for m in ZOO} | {m.name: m for m in ZOO} | {"none": identity}
-    if "," in name:
+    if re.search(_COMMA, name):
         raise InputError(f"{name!r} names several normalizers: give one (--normalizer), or compose them with +")
     parts = []
     for part in name.split("+"):
@@ -117,7 +118,7 @@ def normalizers(names: str | None, eps: float = 0.0, default: Sequence[Normalize
     """The normalizers of a comma-separated list, without repetition; those of ``default`` for no list."""
     if names is None:
         return tuple(_with_eps(found, eps) for found in default)
-    found = [normalizer(name, eps) for name in names.split(",") if name.strip()]
+    found = [normalizer(name, eps) for name in re.split(_COMMA, names) if name.strip()]
     if not found:
         raise InputError("--normalizers is empty: give names such as none,batch,weight,layer")
     return tuple(dict.fromkeys(found))
