@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import time
 
 import contracts
@@ -413,3 +414,18 @@ def test_steps_tell_what_moves_from_what_is_added(normalizer, transformation):
     """Units that change places are not a shift: β is what is added to the array in its new order."""
     found = [step.becomes for step in prove(normalizer, transformation).steps]
     assert set(STEPS[normalizer, transformation]) <= set(found)
+
+
+def test_a_shift_of_the_summed_inputs_is_of_the_arrays_they_are_made_of():
+    seen = set()
+    for verdict in fg.invariance_table():
+        for step in verdict.steps:
+            for letter in re.findall(r"(\\hat\{[xw]\}|[xw])_", step.becomes.partition("quad")[2]):
+                site = verdict.normalizer.weight if "w" in letter else verdict.normalizer.inputs
+                assert letter.startswith(r"\hat") == bool(site), verdict
+                seen.add(bool(site))
+    assert seen == {True, False}
+
+
+def test_counterexamples_of_the_zoo_are_written_with_roots():
+    assert not [v for v in fg.invariance_table() if v.witness is not None and v.witness.cut]
