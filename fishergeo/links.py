@@ -67,7 +67,7 @@ def _sympy() -> Any:
     return sympy
 
 
-_BOOK = "McCullagh, Nelder 1989, Generalized Linear Models"
+_BOOK = "McCullagh, Nelder 1989"
 _BINARY, _COMMON = f"{_BOOK}, section 4.3", f"{_BOOK}, section 2.2.3"
 canonical = Link("canonical", None, source=f"{_BOOK}, section 2.2.4")
 logit = Link("logit", lambda z: special.expit(z), source=_BINARY)

@@ -14,7 +14,7 @@ from .core import Family, Interval, Support, Trials, trials_symbols
 from .hessian import Floats
 
 _BELOW_0 = Interval(upper=0.0)
-_BOOK = "McCullagh, Nelder 1989, Generalized Linear Models"
+_BOOK = "McCullagh, Nelder 1989"
 _TABLE = f"{_BOOK}, table 2.1"
 
 
