@@ -507,3 +507,25 @@ def test_moments_of_few_units(name, rng):
     per_unit = fg.per_unit_fisher(model, p, X)
     assert per_unit.gap > 0.05
     assert fg.check(normalizer), fg.check(normalizer)
+
+
+def test_proved_directions_that_do_not_show_in_numbers_are_said(rng, monkeypatch):
+    """A rank that is too large hides what is proved: the report says how much, and nothing where nothing is lost."""
+    model, X = fg.GLM(fg.gaussian, fg.batch_norm), rng.normal(size=(30, 5))
+    p = model.init(inputs=5, units=4, rng=1)
+    right = fg.symmetries(model, p, X)
+    assert right.nullity == 4 and right.lost == 0 and "lost" not in repr(right)
+    kind = type(fg.fisher(model, p, X))
+    whole = kind.null_space
+    monkeypatch.setattr(kind, "null_space", lambda self: whole(self)[:, :-1])
+    fewer = fg.symmetries(model, p, X)
+    assert fewer.nullity == 3 and fewer.lost >= 1
+    assert f"{fewer.lost}  more are proved, but lost in rounding" in repr(fewer)
+
+
+def test_no_direction_of_small_weights_is_lost_in_silence(rng):
+    """One input: every direction of the weights is null under instance norm, by cancellation of 1/‖w‖."""
+    model, X = fg.GLM(fg.gaussian, fg.instance_norm), rng.normal(size=(12, 5, 1))
+    for scale in (1, 1e-2, 1e-4):
+        found = fg.symmetries(model, fg.Params(scale * rng.normal(size=(6, 1)), np.zeros(6), np.ones(6)), X)
+        assert found.nullity + found.lost >= 6

@@ -37,7 +37,8 @@ class Symmetries:
     """The nullity of F, split by generator; ``unexplained`` directions belong to none of them.
 
     ``equations`` is the rank that F could reach with these ``cases`` distinct x̂, if each chose its own summed inputs;
-    ``lasting`` is the nullity with more cases, drawn between those given: what they remove is no symmetry.
+    ``lasting`` is the nullity with more cases, drawn between those given: what they remove is no symmetry.  ``lost``
+    directions of proved invariances are not null in numbers: then F's rank is that of rounding, too large by as many.
     """
 
     nullity: int
@@ -48,6 +49,7 @@ class Symmetries:
     lasting: int
     cases: int
     size: int
+    lost: int
     gap: float = field(repr=False)  # the smallest singular value of F's root that counts, over the largest
 
     @property
@@ -81,6 +83,8 @@ class Symmetries:
         lines += [f"  {e.dimension:>4}  {e.name}: {e.meaning}" for e in self.explained]
         if self.unexplained:
             lines.append(f"  {self.unexplained:>4}  not explained{'; ' + self.note if self.note else ''}")
+        if self.lost:
+            lines.append(f"  {self.lost:>4}  more are proved, but lost in rounding: F's rank is too large")
         return "\n".join(lines)
 
 
@@ -111,6 +115,8 @@ def symmetries(model: GLM, p: Params, X: ArrayLike, metric: Metric | None = None
                 U, _, _ = np.linalg.svd(found - spanned @ (spanned.T @ found), full_matrices=False)
                 new[generator.name].append(U[:, :more])
                 spanned = found
+    sure = [span for g, span in proposed if g.proof is not None and not _contains(null, span) and g.proof()]
+    lost = _dimension(np.concatenate([spanned, *sure], axis=1)) - spanned.shape[1] if sure else 0
     explained = tuple(
         Explained(generator.name, basis.shape[1], generator.meaning, basis)
         for generator, _ in proposed
@@ -121,7 +127,7 @@ def symmetries(model: GLM, p: Params, X: ArrayLike, metric: Metric | None = None
     unexplained = nullity - spanned.shape[1]
     equations, cases = _equations(at) if unexplained else (size, at.cases)
     lasting = _with_more_cases(structure, X) if size - spanned.shape[1] - equations < unexplained else nullity
-    return Symmetries(nullity, explained, unexplained, null, equations, min(nullity, lasting), cases, size, gap)
+    return Symmetries(nullity, explained, unexplained, null, equations, min(nullity, lasting), cases, size, lost, gap)
 
 
 def _checked(metric: Metric, own: Metric) -> Metric:
@@ -145,6 +151,12 @@ def _contains(null: Floats, span: Floats) -> bool:
     """Whether every column of ``span`` lies in the null space."""
     off = np.linalg.norm(span - null @ (null.T @ span), axis=0)
     return bool((off <= _ANGLE * np.linalg.norm(span, axis=0)).all())
+
+
+def _dimension(span: Floats) -> int:
+    """The rank of directions of any length."""
+    norms = np.linalg.norm(span, axis=0)
+    return int(np.linalg.matrix_rank(span[:, norms > 0] / norms[norms > 0], tol=1e-10))
 
 
 def _intersection(null: Floats, candidates: Floats, proper: bool = False) -> Floats:
