@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 import fishergeo as fg
 from fishergeo.families import ZOO as FAMILIES
@@ -107,11 +108,14 @@ def test_weighted_gram_matrices(kernel, signed, rng, monkeypatch):
     assert np.abs(found - (phi.T * weights[:, None]) @ phi).max() < 1e-12
 
 
-def test_the_number_of_threads_changes_no_bit(rng, monkeypatch):
-    def build(threads):
-        monkeypatch.setattr(fg.information.threads, "_threads", lambda libraries: [threads] * len(libraries))
-        model, p, X = setup(fg.batch_norm, fg.categorical, (300, 40), np.random.default_rng(0))
-        return fg.fisher(model, p, X).to_dense()
+@pytest.mark.parametrize("cases", [300, 5000], ids=["by stripes", "by cases"])
+@pytest.mark.parametrize("normalizer", [fg.batch_norm, fg.layer_norm], ids=lambda n: n.name)
+def test_the_number_of_threads_changes_no_bit(normalizer, cases, rng, monkeypatch):
+    model, p, X = setup(normalizer, fg.categorical, (cases, 40), rng)
+
+    def build(count):
+        with threadpool_limits(count, user_api="blas"):
+            return fg.fisher(model, p, X).to_dense()
 
     monkeypatch.setattr(fg.information.threads, "_WORTHWHILE", 0)
     np.testing.assert_array_equal(build(1), build(3))

@@ -73,9 +73,9 @@ class Sums:
         half = self._pulled(piece, curvature)  # η''M as [z, w, n]
         S = self._pulled(piece, half.transpose(1, 0, 2))
         self.grams.add(piece.phi(), S[self.i, self.j])
-        self.bias += piece.backward(half)
+        self.bias += piece.backward(half.reshape(-1, len(piece))).reshape(self.bias.shape)
         half *= value[:, None]
-        self.gain += piece.backward(half)
+        self.gain += piece.backward(half.reshape(-1, len(piece))).reshape(self.gain.shape)
         self.rest[:, 0, :, 0] += curvature.sum(axis=-1)
         curvature *= value
         self.rest[:, 0, :, 1] += curvature.sum(axis=-1)
@@ -169,7 +169,6 @@ class Sums:
             return self._sides[i].transpose(0, 2, 1) @ grams @ self._sides[j]
         right = self.chart.side(grams.transpose(1, 0, 2), j)
         return self.chart.side(right.transpose(2, 1, 0), i).transpose(1, 2, 0)
-
 
     @cached_property
     def _sides(self) -> Floats:

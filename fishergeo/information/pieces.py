@@ -16,6 +16,8 @@ from .gram import Grams
 from .structure import Chart, coefficients, flat, of_cases, split, unit_stage, weights_mix
 
 _ROWS = 1024
+_FEWEST = 80  # rows of a small product: with fewer, adding up takes too long
+_SMALL = 10**6  # multiplications
 
 
 @dataclass(frozen=True)
@@ -57,25 +59,52 @@ class Piece:
         """Sums of weighted Gram matrices of φ, for ``count`` weights."""
         return Grams(features, count)
 
-    def forward(self, y: Floats) -> Floats:
-        """φ·y (k, H, n) for coefficients y (k, H, m)."""
-        k, H, _ = y.shape
-        D = self.X.shape[1]
-        slopes: Floats = np.ascontiguousarray(y[..., :D], self.dtype).reshape(k * H, D)
-        out = (slopes @ self.u.T).reshape(k, H, -1).astype(float, copy=False)
-        if self.constant:
-            out += y[..., D:]
+    def forward(self, slopes: Floats, constants: Floats | None) -> Floats:
+        """φ·y (K, n) for coefficients y: ``slopes`` (K, D) of the precision of φ, ``constants`` (K, 1)."""
+        out = _predicted(self.u, slopes).astype(float, copy=False)
+        if constants is not None:
+            out += constants
         return out
 
     def backward(self, pull: Floats) -> Floats:
-        """Σ_n φ_n pull_n (k, H, m) for pull (k, H, n)."""
-        k, H, n = pull.shape
-        D = self.X.shape[1]
-        out = np.empty((k, H, D + self.constant))
-        out[..., :D] = (pull.reshape(k * H, n).astype(self.dtype, copy=False) @ self.u).reshape(k, H, D)
-        if self.constant:
-            out[..., D] = pull.sum(axis=-1)
+        """Σ_n φ_n pull_n (K, m) for pull (K, n)."""
+        slopes = _gathered(pull.astype(self.dtype, copy=False), self.u)
+        if not self.constant:
+            return slopes
+        out = np.empty((len(pull), slopes.shape[1] + 1))
+        out[:, :-1] = slopes
+        np.add.reduce(pull, axis=1, out=out[:, -1])
         return out
+
+
+def _predicted(u: Floats, W: Floats) -> Floats:
+    """W uᵀ (K, n) for u (n, D) and W (K, D)."""
+    out = np.empty((len(W), len(u)), u.dtype)
+    for rows in _ranges(len(u), W.size):
+        np.matmul(W, u[rows].T, out=out[:, rows])
+    return out
+
+
+def _gathered(pull: Floats, u: Floats) -> Floats:
+    """pull u (K, D) for pull (K, n) and u (n, D)."""
+    out, *rest = (pull[:, rows] @ u[rows] for rows in _ranges(len(u), len(pull) * u.shape[1]))
+    for part in rest:
+        out += part
+    return out
+
+
+def small(size: int) -> int | None:
+    """Rows of u in a small product with ``size`` numbers; None where it pays not.
+
+    Up to a million multiplications OpenBLAS does not copy the factors first, which takes half the time where H is small.
+    """
+    rows = _SMALL // size // 16 * 16
+    return rows if rows >= _FEWEST else None
+
+
+def _ranges(n: int, size: int) -> list[slice]:
+    step = small(size) or n
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
 @dataclass(frozen=True)
@@ -104,12 +133,18 @@ class Factors:
         ranges = [slice(start, min(start + size, len(self.X))) for start in range(0, len(self.X), size)]
         return [Pieces(self, part, -(-size // -(-size // rows))) for part in ranges]
 
-    def groups(self, rows: int, count: int = 8) -> list[Pieces]:
-        """The cases in ``count`` groups of pieces of ``rows``, with c subtracted once and for all."""
-        size = max(rows, -(-len(self.X) // (rows * count)) * rows)
-        centered = replace(self, X=self._centered, chart=replace(self.chart, center=None))
-        parts = [slice(start, min(start + size, len(self.X))) for start in range(0, len(self.X), size)]
-        return [Pieces(centered, part, rows) for part in parts]
+    @cached_property
+    def _grouped(self) -> dict[int, list[list[Piece]]]:
+        return {}
+
+    def groups(self, rows: int, count: int = 8) -> list[list[Piece]]:
+        """The cases in ``count`` groups of pieces of ``rows``, with c subtracted once and for all; kept."""
+        if rows not in self._grouped:
+            size = max(rows, -(-len(self.X) // (rows * count)) * rows)
+            centered = replace(self, X=self._centered, chart=replace(self.chart, center=None))
+            parts = [slice(start, min(start + size, len(self.X))) for start in range(0, len(self.X), size)]
+            self._grouped[rows] = [list(Pieces(centered, part, rows)) for part in parts]
+        return self._grouped[rows]
 
 
 @dataclass(frozen=True)

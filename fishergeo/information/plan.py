@@ -150,7 +150,7 @@ class Plan:
 
     def product(self, block: Block, V: Floats) -> Arrays:
         """N φ F v of a block for every row v of V."""
-        return [product(self.chart, [self.pieces(block, rows_for(self.chart, len(V)))], V)]
+        return [product(self.chart, [self.pieces(block, rows_for(self.chart, len(V)))], V, self.dtype)]
 
     def triangles(self, block: Block) -> Arrays:
         """The triangular factors of the rows √η''J of a block, in coefficients: one for each unit, or one of all."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..families import Floats
 from ..params import Params
-from .pieces import Piece
+from .pieces import Piece, small
 from .structure import Chart
 from .threads import each
 
@@ -23,23 +23,28 @@ _BLOCK = 1 << 18  # numbers of X̂ in a piece: 2 MiB
 
 def rows_for(chart: Chart, vectors: int = 1) -> int:
     """How many cases a piece has, so that it stays in the cache."""
-    return max(128, _BLOCK // max(chart.inputs, vectors * chart.params.units))
+    K = vectors * chart.params.units
+    fitting = max(128, _BLOCK // max(chart.inputs, K) // (1 if chart.cases else 2))
+    return fitting if chart.cases else small(chart.inputs * K) or fitting
 
 
-def product(chart: Chart, groups: Sequence[Iterable[Piece]], V: Floats) -> Floats:
+def product(chart: Chart, groups: Sequence[Iterable[Piece]], V: Floats, dtype: type = np.float64) -> Floats:
     """N φ F v for every row v of V (k, P); each group of pieces is summed up by one thread, the groups in their order."""
     gain, H, D, k = chart.params.gain, chart.params.units, chart.inputs, len(V)
     v = Params.unravel(V, H, gain is not None)
-    y = chart.coefficients(v)
+    y = chart.coefficients(v).reshape(k * H, -1)
+    slopes: Floats = np.ascontiguousarray(y[:, :D], dtype)
+    constants = y[:, D:].copy() if chart.constant else None
     back, ends = (np.zeros((len(groups), k, H, size)) for size in (chart.features, 1 + (gain is not None)))
 
     def add(group: int) -> None:
+        total = back[group].reshape(k * H, -1)
         for piece in groups[group]:
-            dz = piece.forward(y).transpose(0, 2, 1)
+            dz = piece.forward(slopes, constants).reshape(k, H, -1).transpose(0, 2, 1)
             pull = _through(chart, piece, dz, v, ends[group]) if chart.cases else piece.hessian.apply(dz)
-            back[group] += piece.backward(pull.transpose(0, 2, 1))
+            total += piece.backward(pull.transpose(0, 2, 1).reshape(k * H, -1))
 
-    cases = sum(len(group) for group in groups if isinstance(group, Sized))
+    cases = sum(len(piece) for group in groups if isinstance(group, Sized) for piece in group)
     each([partial(add, group) for group in range(len(groups))], 2.0 * cases * D * H * k)
     return chart.adjoint(back.sum(axis=0), ends.sum(axis=0)).reshape(V.shape)
 

@@ -61,26 +61,18 @@ class SparsePiece(Piece):
     def grams(self, features: int, count: int) -> Grams:
         return SparseGrams(self.X.shape[1], count, self.center, self.constant)
 
-    def forward(self, y: Floats) -> Floats:
-        k, H, _ = y.shape
-        D = self.X.shape[1]
-        slopes = y[..., :D].reshape(k * H, D)
-        out = (self.X @ slopes.T).T.reshape(k, H, -1)
+    def forward(self, slopes: Floats, constants: Floats | None) -> Floats:
+        out: Floats = (self.X @ slopes.T).T
         if self.center is not None:
-            out = out - (slopes @ self.center).reshape(k, H, 1)
-        return out + y[..., D:] if self.constant else out
+            out = out - (slopes @ self.center)[:, None]
+        return out if constants is None else out + constants
 
     def backward(self, pull: Floats) -> Floats:
-        k, H, n = pull.shape
-        D = self.X.shape[1]
-        total = pull.sum(axis=-1)
-        out = np.empty((k, H, D + self.constant))
-        out[..., :D] = (self.X.T @ pull.reshape(k * H, n).T).T.reshape(k, H, D)
+        total = pull.sum(axis=1)
+        slopes: Floats = (self.X.T @ pull.T).T
         if self.center is not None:
-            out[..., :D] -= total[..., None] * self.center
-        if self.constant:
-            out[..., D] = total
-        return out
+            slopes = slopes - total[:, None] * self.center
+        return np.column_stack([slopes, total]) if self.constant else slopes
 
 
 class SparseGrams(Grams):
