@@ -19,7 +19,7 @@ from .initial import center, reach
 from .links import Curve, Link, canonical, curve, refusal
 from .normalizers import Normalized, Normalizer, identity
 from .params import Params
-from .readers import ForeignLinearization, reader
+from .readers import ForeignLinearization, all_finite, reader
 
 _CHUNK = 1 << 19  # numbers in a piece of J that is computed at a time: 4 MiB
 
@@ -167,7 +167,7 @@ class GLM:
             wants = "needs a gain" if self.has_gain else "has no gain (its weights already scale freely)"
             raise InputError(f"a model with {self.normalizer.name} {wants}: use model.init or model.unravel")
         for name, array in (("X", X), ("weight", W), ("bias", b), ("gain", g)):
-            if array is not None and not np.isfinite(array).all():
+            if array is not None and not all_finite(array):
                 where = tuple(int(k) for k in np.argwhere(~np.isfinite(array))[0])
                 raise InputError(f"{name} has a nan or inf at index {where}: drop or impute that row")
         return Params(W, b, g), X

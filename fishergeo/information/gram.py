@@ -22,7 +22,6 @@ _ROWS = 1008  # cases in a block: no power of two, which caches map to few place
 _FORMED = 1 << 18  # numbers in a block of products: 2 MiB
 _STRIPE = 384  # rows ω_t φ_a in a stripe: less would leave too little to do between two calls
 _LINE = 8  # numbers in a cache line, and in the widest register: products of whole lines are faster
-_UPDATE = 2048  # cases in an update, so that adding it up costs little
 
 
 class Grams:
@@ -45,7 +44,7 @@ class Grams:
         """How many cases are best added at a time."""
         if self.kernel == "products":
             return max(1, _FORMED // _products(self.features, 0))
-        return _UPDATE if self.kernel == "updates" else _ROWS
+        return _ROWS
 
     def _spans(self) -> Iterator[tuple[int, int]]:
         """Ranges of features, or of weights, whose sums are made together."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, real_array
+from ..readers import all_finite
 
 Part = Callable[[], Any]  # reads one block; what a dask worker is sent
 NUMBERS = 1 << 22  # numbers in a block: 32 MiB
@@ -60,9 +61,8 @@ class Block:
             )
         found = found.astype(float, copy=False) if sparse else np.ascontiguousarray(found, dtype=float)
         numbers = found.data if sparse else found
-        with np.errstate(all="ignore"):  # a finite sum tells that all are finite, and is the faster test
-            if np.isfinite(numbers.sum()) or np.isfinite(numbers).all():
-                return found
+        if all_finite(numbers):
+            return found
         at = int(np.flatnonzero(~np.isfinite(numbers.ravel()))[0])
         row = int(np.searchsorted(found.indptr, at, side="right")) - 1 if sparse else at // int(np.prod(self.row))
         raise InputError(f"{self.place(row)} has a nan or inf: drop or impute that row")
