@@ -6,6 +6,8 @@ import math
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
+from .threads import over_ranges
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -66,6 +68,22 @@ def real_array(value: Any, who: str, what: str = "real numbers", exact: bool = F
     if array.dtype.kind not in "biuf" and not fractions:
         raise InputError(f"{who} of type {array.dtype}: give {what}")
     return array
+
+
+def all_finite(array: Any) -> bool:
+    """Whether no number of an array is nan or inf."""
+    import numpy as np
+
+    if not isinstance(array, np.ndarray) or not array.ndim:
+        return bool(np.isfinite(array).all())
+    found = []
+
+    def add(some: slice) -> None:
+        with np.errstate(all="ignore"):  # a finite sum tells that all are finite, and is the faster test
+            found.append(bool(np.isfinite(array[some].sum())) or bool(np.isfinite(array[some]).all()))
+
+    over_ranges(add, len(array), float(array.size))
+    return all(found)
 
 
 def generator(who: str, rng: Any) -> np.random.Generator:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .errors import InputError, check_count, generator
+from .errors import InputError, all_finite, check_count, generator
 from .families import Family, Floats, Hessian
 from .families.core import REALS
 from .foreign import Foreign
@@ -19,7 +19,7 @@ from .initial import center, reach
 from .links import Curve, Link, canonical, curve, refusal
 from .normalizers import Normalized, Normalizer, identity
 from .params import Params
-from .readers import ForeignLinearization, all_finite, reader
+from .readers import ForeignLinearization, reader
 
 _CHUNK = 1 << 19  # numbers in a piece of J that is computed at a time: 4 MiB
 

@@ -12,12 +12,13 @@ import numpy as np
 
 from .axes import Axis, Site
 from .cells import Array
-from .errors import InputError
+from .errors import InputError, all_finite
 from .foreign import Foreign
 from .frozen import Frozen
 from .opaque import Opaque, OpaquelyDone
 from .spectral import Spectral, SpectrallyScaled
 from .standardize import Scale, Standardize, Standardized, check_eps
+from .threads import over_ranges
 
 Stage = Standardize | Frozen | Spectral | Opaque
 Done = Standardized | SpectrallyScaled | OpaquelyDone
@@ -154,7 +155,7 @@ class Normalizer:
     def __call__(self, X: Array, W: Array, shift: Array | None = None) -> Normalized:
         """Run the stages on inputs ``X`` (N, D) or (N, S, D) and weights ``W`` (H, D); ``shift`` is added to A = X̂ Ŵᵀ.
 
-        Raises `InputError` for arrays that do not fit each other, and where a stage meets σ = 0.
+        Raises `InputError` for arrays that do not fit each other, for nan and inf, and where a stage meets σ = 0.
         """
         self._check_shapes(*(getattr(t, "shape", None) for t in (X, W)))
         inputs = self._site(Site.INPUTS, self.inputs, X)
@@ -163,7 +164,15 @@ class Normalizer:
         A = _summed_inputs(Xhat, What)
         if shift is not None:
             A = A + shift
-        return Normalized(inputs, weight, self._site(Site.SUMMED, self.summed, A), Xhat, What, A)
+        summed = self._site(Site.SUMMED, self.summed, A)
+        value = _last(summed, A)
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fc" and not all_finite(value):
+            where = tuple(map(int, np.argwhere(~np.isfinite(value))[0]))
+            raise InputError(
+                f"{self.name} gives {value[where]} at index {where}: X or W holds a nan or inf, or numbers too large; "
+                "drop, impute or rescale them"
+            )
+        return Normalized(inputs, weight, summed, Xhat, What, A)
 
     def _check_shapes(self, X: tuple[Any, ...] | None, W: tuple[Any, ...] | None) -> None:
         fit = X is not None and W is not None and len(X) in (2, 3) and len(W) == 2 and X[-1] == W[-1]
@@ -222,7 +231,13 @@ def _widest(axes: Iterable[Axis]) -> Axis:
 def _summed_inputs(Xhat: Array, What: Array) -> Array:
     """A = X̂ Ŵᵀ; where there are only cases each unit is contiguous, as its moments want it."""
     if isinstance(Xhat, np.ndarray) and Xhat.ndim == 2 and Xhat.dtype != object:
-        return (What @ Xhat.T).T
+        A = np.empty((len(What), len(Xhat)), np.result_type(Xhat, What))
+
+        def multiply(some: slice) -> None:
+            np.matmul(What, Xhat[some].T, out=A[:, some])
+
+        over_ranges(multiply, len(Xhat), float(Xhat.size) * len(What))
+        return A.T
     return Xhat @ What.swapaxes(-1, -2)
 
 

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from .errors import InputError, real_array
 from .foreign import Foreign, is_foreign, only_numpy
 
@@ -77,12 +75,3 @@ def check_numpy(who: str, X: Any) -> None:
     """Refuse an array of another library, where NumPy's are needed."""
     if is_foreign(X):
         raise only_numpy(who, Foreign.of(X, f"{who} got an array"))
-
-
-def all_finite(array: Any) -> bool:
-    """Whether no number of an array is nan or inf."""
-    if isinstance(array, np.ndarray):
-        with np.errstate(all="ignore"):  # a finite sum tells that all are finite, and is the faster test
-            if np.isfinite(array.sum()):
-                return True
-    return bool(np.isfinite(array).all())

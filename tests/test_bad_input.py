@@ -247,6 +247,11 @@ CASES = {
         "shape (3,)",
         "needs (7, 3) or labels (7,)",
     ),
+    "a nan straight into a normalizer": (
+        lambda: fg.layer_norm(at(X, (2, 1), NAN), np.eye(5, D)),
+        "layer_norm gives nan at index (2,",
+        "drop, impute or rescale",
+    ),
     # --- numbers that overflow
     "a mean that overflows": (
         lambda: natural(fg.identity, family=fg.poisson, change=lambda p: replace(p, bias=np.full(H, 800.0))),

@@ -7,6 +7,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import fishergeo as fg
+from fishergeo import threads
 from fishergeo.families import ZOO as FAMILIES
 from fishergeo.information import exact, gram, joint, matrices, operator, parts, pieces, product, structure
 from fishergeo.information.gram import Grams
@@ -117,7 +118,7 @@ def test_the_number_of_threads_changes_no_bit(normalizer, cases, rng, monkeypatc
         with threadpool_limits(count, user_api="blas"):
             return fg.fisher(model, p, X).to_dense()
 
-    monkeypatch.setattr(fg.information.threads, "_WORTHWHILE", 0)
+    monkeypatch.setattr(threads, "_WORTHWHILE", 0)
     np.testing.assert_array_equal(build(1), build(3))
 
 

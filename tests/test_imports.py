@@ -17,6 +17,7 @@ ROOT = Path(fg.__file__).parent
 
 # from the bottom to the top; a module may import from lower lines, and a package from itself
 LAYERS = (
+    "threads",
     "errors",
     "axes special levels",
     "cells foreign",

@@ -19,6 +19,7 @@ from ..errors import InputError, generator
 from ..families import Floats, Hessian
 from ..families.hessian import tiny_is_zero
 from ..model import GLM, Linearization, Params
+from ..threads import one_blas_thread
 from . import roots
 from .factored import ByJacobian, Factored, OwnByJacobian
 from .gram import mirror
@@ -26,7 +27,6 @@ from .matrices import exactly, linearized, what
 from .operator import Metric
 from .own_units import own_units
 from .parts import parts
-from .threads import one_blas_thread
 from .triangular import Triangle
 
 _ROWS = (128, 1024)  # the least and the most scores in an update of a dense matrix

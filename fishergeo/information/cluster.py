@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any
 
 from ..errors import InputError
+from ..threads import alone, one_blas_thread
 from .execution import Task
 from .sources import Block, Rows, check_columns, same
-from .threads import alone, one_blas_thread
 
 _PATIENCE = 60.0  # seconds for a worker to come back
 

@@ -17,7 +17,7 @@ from ..families import Floats, Hessian
 from .pieces import Piece
 from .structure import Chart
 
-_FEW = 40  # features
+_FEW = 256  # features
 _BLOCK = 1 << 18  # numbers in the largest array over a piece, 2 MiB, and in a batch of blocks of F
 Indices = NDArray[np.intp]
 
@@ -65,14 +65,14 @@ class Sums:
             return
         d = np.ascontiguousarray(piece.hessian.d.T)
         weights = d[: self.grams.count] if self.by_unit else d[self.i] * (d / d.sum(axis=0))[self.j]
-        self.grams.add(piece.phi(), weights)
+        self.grams.add(piece.phi(kept=False), weights)
 
     def _add_cases(self, piece: Piece) -> None:
         value = np.ascontiguousarray(piece.value.T)
         curvature = _unit_major(piece.hessian)
         half = self._pulled(piece, curvature)  # η''M as [z, w, n]
         S = self._pulled(piece, half.transpose(1, 0, 2))
-        self.grams.add(piece.phi(), S[self.i, self.j])
+        self.grams.add(piece.phi(kept=False), S[self.i, self.j])
         self.bias += piece.backward(half.reshape(-1, len(piece))).reshape(self.bias.shape)
         half *= value[:, None]
         self.gain += piece.backward(half.reshape(-1, len(piece))).reshape(self.gain.shape)
@@ -138,10 +138,11 @@ class Sums:
                     own[self.i[k]] += pairs[k]
                     own[self.j[k]] += pairs[k]
                 pairs[k] = grams[:0]  # gives its memory back
-            self._place(out, i, j, sign * grams)
-        if self.zero:
-            for some in _batches(np.arange(H), m):
-                self._place(out, some, some, -sign * own[some])
+            grams *= sign
+            self._place(out, i, j, grams)
+        own *= -sign
+        for some in _batches(np.arange(len(own)), m):
+            self._place(out, some, some, own[some])
 
     def _place_ends(self, out: Floats) -> None:
         """The blocks of b and g."""
@@ -172,7 +173,7 @@ class Sums:
 
     @cached_property
     def _sides(self) -> Floats:
-        """T as matrices (H, m, D+2): with few features that are faster than corrections of rank one."""
+        """T as matrices (H, m, D+2): with few features products are faster than passes for corrections of rank one."""
         H, m = self.chart.params.units, self.chart.features
         return self.chart.side(np.broadcast_to(np.eye(m)[:, None], (m, H, m))).transpose(1, 0, 2).copy()
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError, is_count
+from ..threads import alone, one_blas_thread
 from .sources import Block
-from .threads import alone, one_blas_thread
 
 Task = Callable[[Block], Any]
 Progress = Callable[[int, int | None], None]  # cases done, cases in all

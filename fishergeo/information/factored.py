@@ -12,14 +12,14 @@ from scipy.sparse.linalg import LinearOperator
 from ..errors import InputError
 from ..families import Floats
 from ..model import Linearization
-from . import kronecker, roots
+from ..threads import each, one_blas_thread
+from . import cancelled, kronecker, roots
 from .exact import Sums
 from .operator import Metric, spread
 from .own_units import own_columns
 from .parts import slices
 from .pieces import Factors, Piece
 from .product import product, rows_for
-from .threads import each, one_blas_thread
 from .triangular import Triangle
 
 _LANES = 4  # ranges of cases that are summed up apart
@@ -119,6 +119,11 @@ class ByJacobian(Metric):
     def __init__(self, at: Linearization, scale: float, what: str) -> None:
         self.at, self.scale = at, scale
         super().__init__(at.params, self._multiply, self._factor, what, at.Z.size, at.cases)
+        self._precision = 1e-9 if at.model.normalizer.opaque else 0.0
+
+    @property
+    def _cancelled(self) -> float:
+        return cancelled.of_model(self.at) / self.scale**0.5
 
     def _multiply(self, V: Floats) -> Floats:
         at = self.at

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..families import Floats
-from .threads import each
+from ..threads import each
 
 _ROWS = 1008  # cases in a block: no power of two, which caches map to few places
 _FORMED = 1 << 18  # numbers in a block of products: 2 MiB
-_STRIPE = 384  # rows ω_t φ_a in a stripe: less would leave too little to do between two calls
+_STRIPE = 160  # rows ω_t φ_a in a stripe, at least: less would leave too little to do between two calls
 _LINE = 8  # numbers in a cache line, and in the widest register: products of whole lines are faster
 
 
@@ -37,7 +37,7 @@ class Grams:
         """The kernel for so many features and weights: "products", "stripes" or "updates"."""
         if features <= 24:
             return "products"
-        return "stripes" if features <= 160 and count > 2 else "updates"
+        return "stripes" if features <= 160 and count >= 8 else "updates"
 
     @property
     def rows(self) -> int:
@@ -51,7 +51,7 @@ class Grams:
         if self.kernel == "updates":
             yield from ((t, t + 1) for t in range(self.count))
             return
-        width = self.features if self.kernel == "products" else max(1, _STRIPE // self.count)
+        width = self.features if self.kernel == "products" else _whole(-(-_STRIPE // self.count))
         for start in range(0, self.features, width):
             yield start, min(start + width, self.features)
 
@@ -77,7 +77,7 @@ class Grams:
         }
         given = [phi, np.ascontiguousarray(weights, phi.dtype)]
         if self.kernel != "updates":
-            given.append(_scratch("columns", phi.shape[::-1], phi.dtype))
+            given.append(scratch("columns", phi.shape[::-1], phi.dtype))
             np.copyto(given[-1], phi.T)
         if self.kernel == "stripes":
             given[0] = _padded(phi)
@@ -86,29 +86,29 @@ class Grams:
 
     def _multiplied(self, total: Floats, start: int, stop: int, phi: Floats, weights: Floats, columns: Floats) -> None:
         m, n = columns.shape
-        products, place = _scratch("scaled", (total.shape[1], n), phi.dtype), 0
+        products, place = scratch("scaled", (total.shape[1], n), phi.dtype), 0
         for a in range(m):
             np.multiply(columns[a:], columns[a], out=products[place : place + m - a])
             place += m - a
-        total += np.matmul(weights, products.T, out=_scratch("part", total.shape, phi.dtype))
+        total += np.matmul(weights, products.T, out=scratch("part", total.shape, phi.dtype))
 
     def _stripe(self, total: Floats, start: int, stop: int, phi: Floats, weights: Floats, columns: Floats) -> None:
-        scaled = _scratch("scaled", (stop - start, *weights.shape), phi.dtype)
+        scaled = scratch("scaled", (stop - start, *weights.shape), phi.dtype)
         np.multiply(weights, columns[start:stop, None], out=scaled)
         right = phi[:, phi.shape[1] - total.shape[1] :]
-        part = _scratch("part", total.shape, phi.dtype)
+        part = scratch("part", total.shape, phi.dtype)
         total += np.matmul(scaled.reshape(len(total), -1), right, out=part)
 
     def _update(self, total: Floats, start: int, stop: int, phi: Floats, weights: Floats) -> None:
-        weight, part = weights[start], _scratch("part", total.shape, phi.dtype)
+        weight, part = weights[start], scratch("part", total.shape, phi.dtype)
         root, below = np.sqrt(np.abs(weight)), weight < 0
         if not below.any():
-            scaled = np.multiply(phi, root[:, None], out=_scratch("scaled", phi.shape, phi.dtype))
+            scaled = np.multiply(phi, root[:, None], out=scratch("scaled", phi.shape, phi.dtype))
             total += np.matmul(scaled.T, scaled, out=part)
             return
         for add, where in ((np.add, ~below), (np.subtract, below)):
             chosen = np.flatnonzero(where)
-            scaled = _scratch("scaled", (len(chosen), phi.shape[1]), phi.dtype)
+            scaled = scratch("scaled", (len(chosen), phi.shape[1]), phi.dtype)
             np.take(phi, chosen, axis=0, out=scaled, mode="clip")
             scaled *= root[chosen, None]
             add(total, np.matmul(scaled.T, scaled, out=part), out=total)
@@ -134,7 +134,7 @@ class Grams:
 _kept = threading.local()
 
 
-def _scratch(name: str, shape: tuple[int, ...], dtype: np.dtype) -> Floats:
+def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype) -> Floats:
     """Room for an array, the same each time in a thread: fresh memory would cost as much as filling it."""
     size, line = int(np.prod(shape)) * dtype.itemsize, 64
     have = getattr(_kept, name, None)
@@ -153,7 +153,7 @@ def _whole(count: int) -> int:
 def _padded(phi: Floats) -> Floats:
     """φ with as many zeros as make its rows whole cache lines."""
     n, m = phi.shape
-    out = _scratch("phi", (n, _whole(m)), phi.dtype)
+    out = scratch("phi", (n, _whole(m)), phi.dtype)
     out[:, :m], out[:, m:] = phi, 0
     return out
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..axes import Axis, Site
 from ..errors import InputError
 from ..families import Floats
 from ..foreign import is_foreign
@@ -22,13 +23,13 @@ from ..links import canonical
 from ..model import GLM, Linearization, Params
 from ..normalizers import Frozen
 from ..readers import check_numpy
-from . import joint
+from ..threads import one_blas_thread
+from . import cancelled, joint
 from .factored import ByJacobian, Factored
 from .operator import Metric
 from .parts import parts
 from .pieces import Factors
 from .rows import is_source
-from .threads import one_blas_thread
 
 
 def fisher(model: GLM, p: Params, X: Any, *, dtype: type = np.float64, **how: Any) -> Metric:
@@ -74,6 +75,10 @@ class ExactFisher(Factored):
     def reference(self) -> Metric:
         return by_jacobian(self._at)
 
+    @property
+    def _cancelled(self) -> float:
+        return cancelled.of_parts(self.parts) / self.scale**0.5
+
 
 class JointFisher(ByJacobian):
     """The exact Fisher matrix under a stage over positions and units of each case."""
@@ -91,7 +96,8 @@ class JointFisher(ByJacobian):
 
 def by_jacobian(at: Linearization, kind: type[ByJacobian] = ByJacobian) -> ByJacobian:
     """F by jvp and vjp alone, for any normalizer: column by column where it is to be dense."""
-    return kind(at, at.cases * at.model.dispersion, f"exact (expected), {what(at.model, at)}")
+    kept = "derivatives in numbers" if at.model.normalizer.opaque else "exact"
+    return kind(at, at.cases * at.model.dispersion, f"{kept} (expected), {what(at.model, at)}")
 
 
 def linearized(model: GLM, p: Params, X: ArrayLike) -> Linearization:
@@ -112,7 +118,9 @@ def what(model: GLM, at: Linearization | Metric) -> str:
     stages = [stage for _, stage in model.normalizer.stages]
     batch = "no normalization"
     if stages:
-        batch = "statistics frozen" if all(isinstance(s, Frozen) for s in stages) else "batch statistics differentiated"
+        joined = any(site is not Site.WEIGHT and Axis.SAMPLE in stage.over for site, stage in model.normalizer.stages)
+        frozen = all(isinstance(stage, Frozen) for stage in stages)
+        batch = "statistics frozen" if frozen else f"{'batch ' if joined else ''}statistics differentiated"
     link = "" if model.curve is None else f" with {(model.link or canonical).name} link"
     return (
         f"{model.family.name}{link}, {model.normalizer.name}, mean over {at.cases} cases, φ={model.dispersion:g}, {batch}"

@@ -179,7 +179,7 @@ class Metric(LinearOperator):
 
     @cached_property
     def _quotients(self) -> list[Quotient] | list[Diagonalized]:
-        return quotients(self._roots, relative(None, self.shape[0], ""))
+        return quotients(self._roots, max(self._precision, relative(None, self.shape[0], "")), self._cancelled)
 
     @cached_property
     def _eigenvalues(self) -> Floats:
@@ -195,7 +195,11 @@ class Metric(LinearOperator):
         return self._singular_values.copy()
 
     def rank(self, tol: float | None = None) -> int:
-        """The number of singular values of the root above ``tol`` times the largest (default: P eps)."""
+        """The number of singular values of the root above ``tol`` times the largest.
+
+        By default those count that are more than P eps times the largest, and times the largest that there would be if
+        statistics were held fixed.
+        """
         return sum(part.rank for part in self._cut(tol))
 
     def null_space(self, tol: float | None = None) -> Floats:
@@ -203,7 +207,16 @@ class Metric(LinearOperator):
         return block_diag(*(part.null for part in self._cut(tol)))
 
     def _cut(self, tol: float | None) -> list[Quotient] | list[Diagonalized]:
-        return self._quotients if tol is None else quotients(self._roots, relative(tol, self.shape[0], "singular value"))
+        if tol is None:
+            return self._quotients
+        return quotients(self._roots, relative(tol, self.shape[0], "singular value"))
+
+    _precision = 0.0  # relative, of the Jacobian, where that of the arithmetic is not what bounds it
+
+    @property
+    def _cancelled(self) -> float:
+        """The largest column of a root before differences were taken: what is rounding of that is rounding."""
+        return 0.0
 
     def condition(self) -> float:
         """λ_max over the smallest eigenvalue that is not zero; raises `ArithmeticError` where all of them are."""

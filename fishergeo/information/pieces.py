@@ -12,7 +12,7 @@ from ..families import Floats, Hessian
 from ..frozen import Frozen
 from ..model import Linearization
 from ..standardize import Standardized
-from .gram import Grams
+from .gram import Grams, scratch
 from .structure import Chart, coefficients, flat, of_cases, split, unit_stage, weights_mix
 
 _ROWS = 1024
@@ -43,11 +43,12 @@ class Piece:
         """X̂ - c."""
         return (self.X if self.center is None else self.X - self.center).astype(self.dtype, copy=False)
 
-    def phi(self) -> Floats:
-        """φ (n, m)."""
+    def phi(self, kept: bool = True) -> Floats:
+        """φ (n, m); with ``kept=False`` it may be overwritten by the next call."""
         if not self.constant:
             return self.u
-        phi = np.empty((len(self.X), self.X.shape[1] + 1), self.dtype)
+        shape = (len(self.X), self.X.shape[1] + 1)
+        phi = np.empty(shape, self.dtype) if kept else scratch("features", shape, np.dtype(self.dtype))
         phi[:, -1] = 1
         if self.center is None:
             phi[:, :-1] = self.X

@@ -14,9 +14,9 @@ import numpy as np
 
 from ..families import Floats
 from ..params import Params
+from ..threads import each
 from .pieces import Piece, small
 from .structure import Chart
-from .threads import each
 
 _BLOCK = 1 << 18  # numbers of X̂ in a piece: 2 MiB
 

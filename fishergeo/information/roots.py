@@ -13,9 +13,9 @@ from functools import partial
 import numpy as np
 
 from ..families import Floats
+from ..threads import each
 from .pieces import Factors, Piece, Pieces
 from .structure import Chart
-from .threads import each
 from .triangular import Triangle
 
 _BLOCK = 1 << 16  # numbers in the largest array over a piece: 512 KiB

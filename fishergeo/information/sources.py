@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, real_array
-from ..readers import all_finite
+from ..errors import InputError, all_finite, real_array
 
 Part = Callable[[], Any]  # reads one block; what a dask worker is sent
 NUMBERS = 1 << 22  # numbers in a block: 32 MiB

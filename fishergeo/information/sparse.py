@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from ..families import Floats
+from ..threads import each
 from .gram import Grams, mirror
 from .pieces import Piece
-from .threads import each
 
 _STRIPES = 6  # ranges of features whose sums are made together, of which only those that follow are needed
 
@@ -54,7 +54,7 @@ class SparsePiece(Piece):
     def __len__(self) -> int:
         return int(self.X.shape[0])
 
-    def phi(self) -> Any:
+    def phi(self, kept: bool = True) -> Any:
         """X; its center and the constant are seen to by `SparseGrams`."""
         return self.X
 

@@ -107,10 +107,10 @@ class Diagonalized:
 
 
 @np.errstate(under="ignore")
-def quotients(roots: Sequence[Floats] | Floats, tol: float) -> list[Quotient] | list[Diagonalized]:
+def quotients(roots: Sequence[Floats] | Floats, tol: float, least: float = 0.0) -> list[Quotient] | list[Diagonalized]:
     """The quotients of F = RRᵀ for each block of a block-diagonal matrix, given by the roots R (s, m).
 
-    Singular values of R up to ``tol`` times the largest of all blocks count as 0.
+    Singular values of R up to ``tol`` times the largest of all blocks, or times ``least``, count as 0.
     """
     factored = [qr(root.T, mode="r", pivoting=True, check_finite=False) for root in roots]
     most = max(float(np.abs(R[0, 0])) if R.size else 0.0 for R, _ in factored)
@@ -119,9 +119,9 @@ def quotients(roots: Sequence[Floats] | Floats, tol: float) -> list[Quotient] | 
         return [Diagonalized(np.zeros((len(root), 0)), np.zeros(0), np.eye(len(root))) for root in roots]
     found = []
     for R, order in factored:
-        one = _quotient(R, order, tol * most, tol * at_most)
+        one = _quotient(R, order, tol * max(most, least), tol * max(at_most, least))
         if one is None:
-            return _by_singular_values(roots, tol)
+            return _by_singular_values(roots, tol, least)
         found.append(one)
     return found
 
@@ -145,13 +145,13 @@ def _quotient(R: Floats, order: np.ndarray, below: float, above: float) -> Quoti
     return Quotient(first, order, null, float(2 * np.log(np.abs(corner.diagonal())).sum()))
 
 
-def _by_singular_values(roots: Sequence[Floats] | Floats, tol: float) -> list[Diagonalized]:
+def _by_singular_values(roots: Sequence[Floats] | Floats, tol: float, least: float) -> list[Diagonalized]:
     parts = []
     for root in roots:
         small = root if root.shape[1] <= len(root) else np.asarray(np.linalg.qr(root.T, mode="r")).T
         U, s, _ = np.linalg.svd(small, full_matrices=True)
         parts.append((U, np.concatenate([s, np.zeros(len(U) - len(s))])))
-    largest = max(s[0] for _, s in parts)
+    largest = max(least, *(s[0] for _, s in parts))
     ranks = [int((s > tol * largest).sum()) for _, s in parts]
     return [Diagonalized(U[:, :r], s[:r] ** 2, U[:, r:]) for (U, s), r in zip(parts, ranks)]
 

@@ -6,9 +6,11 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from contextvars import copy_context
+from functools import lru_cache, partial
 from typing import Any
 
+_RANGES = 8
 _WORTHWHILE = 1e7  # multiplications below which handing work to another thread costs more than it saves
 
 
@@ -24,8 +26,18 @@ def each(tasks: Sequence[Callable[[], None]], work: float) -> None:
             for task in tasks:
                 task()
         else:
-            for done in [_pool(count).submit(alone, task) for task in tasks]:
+            # with the context of the caller, in which NumPy keeps what floating point errors do
+            for done in [_pool(count).submit(copy_context().run, alone, task) for task in tasks]:
                 done.result()
+
+
+def over_ranges(task: Callable[[slice], None], size: int, work: float) -> None:
+    """Run the task on ranges that make up 0…size-1, as `each` does where the ``work`` is worth it."""
+    if work < _WORTHWHILE:
+        task(slice(0, size))
+        return
+    step = -(-size // _RANGES)
+    each([partial(task, slice(start, min(start + step, size))) for start in range(0, size, step)], work)
 
 
 _inside = threading.local()
