@@ -166,7 +166,7 @@ class Sums:
 
     def _congruent(self, grams: Floats, i: Indices, j: Indices) -> Floats:
         """T_iᵀ G T_j for matrices G (K, m, m) between the units i and j."""
-        if self.chart.features <= _FEW:
+        if self.chart.features <= _FEW and (self.chart.weight or self.chart.units):
             return self._sides[i].transpose(0, 2, 1) @ grams @ self._sides[j]
         right = self.chart.side(grams.transpose(1, 0, 2), j)
         return self.chart.side(right.transpose(2, 1, 0), i).transpose(1, 2, 0)

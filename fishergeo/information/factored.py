@@ -46,7 +46,8 @@ class Factored(Metric):
 
     @cached_property
     def _blocks(self) -> Floats:
-        blocks = self._summed()
+        with one_blas_thread():
+            blocks = self._summed()
         blocks /= self.scale
         blocks.flags.writeable = False
         return blocks

@@ -20,6 +20,7 @@ from ..frozen import Frozen
 from ..model import GLM, Params
 from ..normalizer import Normalizer
 from ..standardize import Standardize
+from ..threads import one_blas_thread
 from .apart import Apart
 from .checkpoint import Checkpoint, fingerprint
 from .execution import Run
@@ -69,7 +70,8 @@ class StreamedFisher(Metric):
         if self.stream.kept is not None:
             total = [array.copy() for array in total]
         self._fold.state = (0, [])
-        matrix = self.plan.finished(total)
+        with one_blas_thread():
+            matrix = self.plan.finished(total)
         matrix /= self._scale
         matrix.flags.writeable = False
         return matrix if matrix.ndim == 3 else matrix[None]
