@@ -100,7 +100,9 @@ def _libraries() -> Sequence[Any]:
         return ()
     import scipy.linalg.blas  # noqa: F401  # so that its BLAS is found too
 
-    return tuple(threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers)
+    with ThreadPoolExecutor(1) as other:  # threadpoolctl is called back from C, where Ctrl-C in this thread would be lost
+        found = other.submit(threadpoolctl.ThreadpoolController).result()
+    return tuple(found.select(user_api="blas").lib_controllers)
 
 
 @lru_cache(maxsize=4)
