@@ -139,6 +139,8 @@ def norm_growth(whole: tuple[Normalizer, ...] = WHOLE, momentum: Any = 0) -> Evi
         model, p, X = random_model(families.bernoulli, normalizer, rng)
         Y = model.sample(p, X, rng)
         run = descend(model, p, X, Y, optimizer=sgd(rate=0.5, batch=20), steps=200, rng=rng)
+        if run.interrupted:  # a shorter run would decide another claim
+            raise KeyboardInterrupt
         defects.append(norm_identity_defect(run))
     return decide(
         identity("⟨∇L,w⟩ = 0 under BN, WN (each unit), LN and RMS norm (whole matrix)", *along_weights(*EACH, *whole)),
