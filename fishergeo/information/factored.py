@@ -24,6 +24,7 @@ from .triangular import Triangle
 
 _LANES = 4  # ranges of cases that are summed up apart
 _SUMS = 1 << 22  # numbers in all of their sums: 32 MiB
+_ROOT_PART = 1 << 17  # numbers of a root that are worth a call
 _ROOT_LIMIT = 1 << 29  # numbers in the largest root R that is formed (4 GiB)
 
 
@@ -144,7 +145,7 @@ class ByJacobian(Metric):
     def _parts(self) -> Iterable[Linearization]:
         """The model on some cases at a time, where no stage brings cases together."""
         at, size = self.at, self.params.size
-        parts = slices(at, max(1, size * len(at.Z) // at.Z.size))
+        parts = slices(at, max(1, max(size, _ROOT_PART // size) * len(at.Z) // at.Z.size))
         if parts is None:
             check_root(size, at)
             return (at,)
@@ -191,10 +192,10 @@ class OwnByJacobian(ByJacobian):
 
 def _root_of(at: Linearization, J: Floats) -> Floats:
     """√η'' times every column of J (P, N, [S,] H): (P, N k)."""
-    first = at.hessian.root(J[0])
-    out = np.empty((len(J), first.size))
-    for row, column in zip(out, J, strict=True):
-        row[...] = at.hessian.root(column).ravel()
+    out, step = np.empty((len(J), at.hessian.root(J[0]).size)), max(1, _ROOT_PART // at.Z.size)
+    for start in range(0, len(J), step):
+        some = slice(start, start + step)
+        out[some] = at.hessian.root(J[some]).reshape(-1, out.shape[1])
     return out
 
 
