@@ -39,7 +39,7 @@ REGISTRY = {
 TOLERANCE = 1e-8  # relative, Frobenius norm
 _LONG_ENOUGH = 0.05  # seconds: shorter runs are repeated
 _SLOW = 10.0  # seconds: of longer runs, three are enough
-_PAUSE = 0.05  # seconds for the threads of the last candidate to fall asleep
+_PAUSE = 0.3  # seconds for threads that wait for work to fall asleep: those of OpenBLAS try for 0.1
 
 
 class Candidate(Protocol):
@@ -222,9 +222,9 @@ def _times(live: dict[str, Candidate], found: dict[str, Any], settings: Settings
         for name in list(live):
             if len(found[name]["times"]) == found[name]["runs"]:
                 continue
-            time.sleep(_PAUSE)
             if name == OURS:
                 peaks += [rate for key, rate in live[name].ask("peak").items() if key == "flops"]
+            time.sleep(_PAUSE)
             _drop_unless(live, found, name, said := live[name].ask("time", count=counts[name], warm=warm[name]))
             if name in live:
                 found[name]["times"].append(said["seconds"])

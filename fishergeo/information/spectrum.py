@@ -12,6 +12,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from ..errors import InputError, check_count, generator
 from ..families import Floats
+from ..threads import one_blas_thread
 
 if TYPE_CHECKING:
     from .operator import Metric
@@ -20,6 +21,7 @@ _DIRECT = 256  # size of a matrix that is diagonalized, rather than multiplied w
 _LANCZOS = 1 << 25  # numbers of Lanczos vectors that are kept at a time: 256 MiB
 
 
+@one_blas_thread()  # between products its others would spin, in the way of those
 def leading(operator: LinearOperator, k: int, dense: Floats | None = None) -> tuple[Floats, Floats]:
     """The ``k`` largest eigenvalues, decreasing, with eigenvectors (P, k): by Lanczos, or of the matrix if it is small.
 
@@ -31,7 +33,8 @@ def leading(operator: LinearOperator, k: int, dense: Floats | None = None) -> tu
     else:
         start = np.ones(size) + np.arange(size) / size
         try:
-            values, vectors = eigsh(operator if dense is None else dense, k=k, which="LA", v0=start)
+            matrix, kept = operator if dense is None else dense, min(size, max(20, 4 * k))  # twice ARPACK's: fewer products
+            values, vectors = eigsh(matrix, k=k, which="LA", v0=start, ncv=kept)
         except ArpackNoConvergence as error:
             raise ArithmeticError(
                 f"eigsh: {len(error.eigenvalues)} of {k} eigenvalues converged; ask for fewer or diagonalize F.to_dense()"
@@ -117,6 +120,7 @@ def spectral_density(metric: Metric, rng: np.random.Generator | int | None, prob
     return SpectralDensity(nodes, weights, size)
 
 
+@one_blas_thread()
 @np.errstate(under="ignore")
 def _lanczos(metric: Metric, rng: np.random.Generator, probes: int, steps: int) -> tuple[Floats, Floats]:
     size = metric.shape[0]
