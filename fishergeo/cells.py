@@ -92,6 +92,19 @@ class Cells:
         """Σ over the entries of each cell that enter the moments."""
         return self.total(x if self.share is None else x * self.share)
 
+    def inner(self, x: Array, y: Array) -> Array:
+        """Σ xy over the entries of each cell that enter the moments."""
+        if self.axes != (-1,) or self.groups or self.share is not None:
+            return self.sum(x * y)
+        return inner(x, y)
+
+
+def inner(x: Array, y: Array) -> Array:
+    """Σ xy along the last axis, which is kept; of NumPy arrays in one pass, whichever axis is contiguous."""
+    if type(x) is np.ndarray and type(y) is np.ndarray and x.dtype == y.dtype == float:
+        return np.einsum("...k,...k->...", x, y)[..., None]
+    return (x * y).sum(axis=(-1,), keepdims=True)
+
 
 def _group_sum(x: Any, axes: tuple[int, ...], groups: Mapping[int, int]) -> Any:
     """Group sums of a NumPy array, repeated for each entry of the group."""

@@ -211,10 +211,10 @@ class Standardized:
         """dt̂ for a change dt of the input.  ``dt`` may carry leading batch dimensions."""
         if self.frozen:
             return dt / self.sigma
-        dc = self._centered(dt)
+        dc = self.centered(dt)
         if self.sigma is None:
             return dc
-        along = self.cells.sum(self.value * dc) / self.weight
+        along = self.cells.inner(self.value, dc) / self.weight
         return (dc - self.value * (along * self.ratio)) / self.sigma
 
     def adjoint(self, g: Array) -> Array:
@@ -223,7 +223,7 @@ class Standardized:
             return self.tangent(g)
         if self.sigma is not None:
             g = (g - self.value * self.cells.share * self._pull(g)) / self.sigma
-        return self._recentered(g)
+        return self.recentered(g)
 
     def adjoint_tangent(self, g: Array, dt: Array) -> Array:
         r"""∇²(Σ g t̂) dt, the change of ``adjoint(g)`` along dt with g held.  ``dt`` may carry leading batch dimensions.
@@ -234,22 +234,23 @@ class Standardized:
         """
         if self.frozen or self.sigma is None:
             return 0 * dt
-        dc = self._centered(dt)
+        dc = self.centered(dt)
         kappa, entering = self.ratio / self.weight, self.value
         along, pulled, q = self.cells.sum(self.value * dc), self.cells.total(g * dc), self._pull(g)
         if self.cells.share is not None:
             dc, entering = dc * self.cells.share, entering * self.cells.share
         bent = entering * (((2 + self.ratio) * q * along - pulled) * kappa) - g * (along * kappa) - dc * q
-        return self._recentered(bent / self.sigma**2)
+        return self.recentered(bent / self.sigma**2)
 
-    def _centered(self, dt: Array) -> Array:
+    def centered(self, dt: Array) -> Array:
+        """The change of t - mean."""
         return dt if self.mean is None else dt - self.cells.sum(dt) / self.cells.count
 
     def _pull(self, g: Array) -> Array:
         """κ Σ g t̂ over all entries of each cell."""
         return self.cells.total(self.value * g) / self.weight * self.ratio
 
-    def _recentered(self, g: Array) -> Array:
+    def recentered(self, g: Array) -> Array:
         """The adjoint of centering."""
         if self.mean is None:
             return g

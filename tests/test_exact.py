@@ -36,7 +36,9 @@ def blocks(request, monkeypatch):
     """Cases in one piece, or a few at a time with the kernel of many features."""
     if request.param == "pieces":
         monkeypatch.setattr(exact, "_BLOCK", 64)
-        monkeypatch.setattr(product, "_BLOCK", 64)
+        monkeypatch.setattr(product, "_ROWS", (14, 14))
+        for module in (pieces, product):  # a piece is one small product, or two where stages on cases follow
+            monkeypatch.setattr(module, "small", lambda size: 7)
         monkeypatch.setattr(joint, "_BLOCK", 64)
         monkeypatch.setattr(pieces, "_ROWS", 7)
         monkeypatch.setattr(Grams, "choose", staticmethod(lambda features, count: "updates"))

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cells import inner
+
 Floats = NDArray[np.float64]
 tiny_is_zero = np.errstate(under="ignore")  # a probability below 1e-308 is 0, also for callers who trap underflow
 
@@ -27,12 +29,12 @@ class Hessian(NamedTuple):
             return v @ self.mixing
         if not self.coupled:
             return v
-        return v - (self.d * v).sum(axis=-1, keepdims=True) / self.d.sum(axis=-1, keepdims=True)
+        return v - inner(self.d, v) / self.d.sum(axis=-1, keepdims=True)
 
     @tiny_is_zero
     def apply(self, v: Floats) -> Floats:
         """η''(θ) v along the last axis; ``v`` may carry leading batch dimensions."""
-        product = self.d * self._half(v)
+        product = self._half(v) * self.d
         return product if self.mixing is None else product @ self.mixing.T
 
     @tiny_is_zero

@@ -43,7 +43,8 @@ class Factored(Metric):
             parts = V.reshape(len(V), self._count, -1).transpose(1, 0, 2) @ self._blocks
             return parts.transpose(1, 0, 2).reshape(V.shape)
         count = rows_for(self.parts[0].chart, len(V))
-        return sum((product(f.chart, f.groups(count), V, f.dtype) for f in self.parts), np.zeros_like(V)) / self.scale
+        found = (product(f.chart, f.groups(count), V, f.dtype, f.lead) for f in self.parts)
+        return sum(found, np.zeros_like(V)) / self.scale
 
     @cached_property
     def _blocks(self) -> Floats:

@@ -81,16 +81,21 @@ class Piece:
 def _predicted(u: Floats, W: Floats) -> Floats:
     """W uᵀ (K, n) for u (n, D) and W (K, D)."""
     out = np.empty((len(W), len(u)), u.dtype)
-    for rows in _ranges(len(u), W.size):
-        np.matmul(W, u[rows].T, out=out[:, rows])
+    for rows, count in _stacks(len(u), W.size):
+        stack = u[rows].reshape(count, -1, u.shape[1])
+        np.matmul(W, stack.transpose(0, 2, 1), out=out[:, rows].reshape(len(W), count, -1).transpose(1, 0, 2))
     return out
 
 
 def _gathered(pull: Floats, u: Floats) -> Floats:
     """pull u (K, D) for pull (K, n) and u (n, D)."""
-    out, *rest = (pull[:, rows] @ u[rows] for rows in _ranges(len(u), len(pull) * u.shape[1]))
-    for part in rest:
-        out += part
+    out: Floats | None = None
+    for rows, count in _stacks(len(u), len(pull) * u.shape[1]):
+        left = pull[:, rows].reshape(len(pull), count, -1).transpose(1, 0, 2)
+        products = left @ u[rows].reshape(count, -1, u.shape[1])
+        part = products[0] if count == 1 else products.sum(axis=0)
+        out = part if out is None else np.add(out, part, out=out)
+    assert out is not None
     return out
 
 
@@ -103,9 +108,14 @@ def small(size: int) -> int | None:
     return rows if rows >= _FEWEST else None
 
 
-def _ranges(n: int, size: int) -> list[slice]:
+def _stacks(n: int, size: int) -> Iterator[tuple[slice, int]]:
+    """Ranges of rows, each a stack of so many small products, and what is left: a call for each would cost too much."""
     step = small(size) or n
-    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
+    whole = n // step * step
+    if whole:
+        yield slice(0, whole), n // step
+    if whole < n:
+        yield slice(whole, n), 1
 
 
 @dataclass(frozen=True)
@@ -135,14 +145,24 @@ class Factors:
         return [Pieces(self, part, -(-size // -(-size // rows))) for part in ranges]
 
     @cached_property
+    def lead(self) -> Standardized | None:
+        """The first stage on cases, if it centers: units enter its means alike in all cases, so coefficients can."""
+        first = self.stages[0] if self.stages else None
+        return first if isinstance(first, Standardized) and not first.frozen and first.mean is not None else None
+
+    @cached_property
     def _grouped(self) -> dict[int, list[list[Piece]]]:
         return {}
 
     def groups(self, rows: int, count: int = 8) -> list[list[Piece]]:
-        """The cases in ``count`` groups of pieces of ``rows``, with c subtracted once and for all; kept."""
+        """The cases in ``count`` groups of pieces of ``rows``, for `product`; kept.
+
+        c is subtracted once and for all, and the centering of `lead` is taken out.
+        """
         if rows not in self._grouped:
             size = max(rows, -(-len(self.X) // (rows * count)) * rows)
-            centered = replace(self, X=self._centered, chart=replace(self.chart, center=None))
+            stages = self.stages if self.lead is None else (replace(self.lead, mean=None), *self.stages[1:])
+            centered = replace(self, X=self._centered, chart=replace(self.chart, center=None), stages=stages)
             parts = [slice(start, min(start + size, len(self.X))) for start in range(0, len(self.X), size)]
             self._grouped[rows] = [list(Pieces(centered, part, rows)) for part in parts]
         return self._grouped[rows]

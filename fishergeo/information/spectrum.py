@@ -33,8 +33,8 @@ def leading(operator: LinearOperator, k: int, dense: Floats | None = None) -> tu
     else:
         start = np.ones(size) + np.arange(size) / size
         try:
-            matrix, kept = operator if dense is None else dense, min(size, max(20, 4 * k))  # twice ARPACK's: fewer products
-            values, vectors = eigsh(matrix, k=k, which="LA", v0=start, ncv=kept)
+            kept = min(size, max(20, 4 * k))  # twice as many as ARPACK's default: fewer products
+            values, vectors = eigsh(operator if dense is None else dense, k=k, which="LA", v0=start, ncv=kept)
         except ArpackNoConvergence as error:
             raise ArithmeticError(
                 f"eigsh: {len(error.eigenvalues)} of {k} eigenvalues converged; ask for fewer or diagonalize F.to_dense()"
