@@ -65,7 +65,10 @@ class Sums:
             return
         d = np.ascontiguousarray(piece.hessian.d.T)
         weights = d[: self.grams.count] if self.by_unit else d[self.i] * (d / d.sum(axis=0))[self.j]
-        self.grams.add(piece.phi(kept=False), weights)
+        if self.grams.square and weights.min() >= 0:
+            self.grams.add_square(piece.phi(kept=False, by=np.sqrt(weights[0])))
+        else:
+            self.grams.add(piece.phi(kept=False), weights)
 
     def _add_cases(self, piece: Piece) -> None:
         value = np.ascontiguousarray(piece.value.T)

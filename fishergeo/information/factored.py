@@ -102,7 +102,8 @@ def _sums(f: Factors) -> Sums:
     d = f.hessian.d
     new = partial(Sums, f.chart, next(f.pieces(1)), constant=bool((d == d[0, 0]).all()))
     lanes = [new()]
-    count = min(_LANES, len(f.X) // lanes[0].rows, _SUMS // sum(array.size for array in lanes[0].arrays))
+    most = _SUMS * (8 if lanes[0].grams.square else 1)  # one sum keeps one thread busy
+    count = min(_LANES, len(f.X) // lanes[0].rows, most // sum(array.size for array in lanes[0].arrays))
     lanes += [new() for _ in range(count - 1)]
 
     def add(sums: Sums, pieces: Iterable[Piece]) -> None:

@@ -46,6 +46,16 @@ class Grams:
             return max(1, _FORMED // _products(self.features, 0))
         return _ROWS
 
+    @property
+    def square(self) -> bool:
+        """Whether there is one weight and an update with it: then √ω φ is as good as φ, and spares a copy."""
+        return self.kernel == "updates" and self.count == 1
+
+    def add_square(self, rooted: Floats) -> None:
+        """Add some cases, √ω φ (n, m)."""
+        total = self.sums[0]
+        total += np.matmul(rooted.T, rooted, out=scratch("part", total.shape, rooted.dtype))
+
     def _spans(self) -> Iterator[tuple[int, int]]:
         """Ranges of features, or of weights, whose sums are made together."""
         if self.kernel == "updates":

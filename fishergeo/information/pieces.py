@@ -43,17 +43,19 @@ class Piece:
         """X̂ - c."""
         return (self.X if self.center is None else self.X - self.center).astype(self.dtype, copy=False)
 
-    def phi(self, kept: bool = True) -> Floats:
-        """φ (n, m); with ``kept=False`` it may be overwritten by the next call."""
-        if not self.constant:
+    def phi(self, kept: bool = True, by: Floats | None = None) -> Floats:
+        """φ (n, m), times ``by`` (n,) if given; with ``kept=False`` it may be overwritten by the next call."""
+        if not self.constant and by is None:
             return self.u
-        shape = (len(self.X), self.X.shape[1] + 1)
-        phi = np.empty(shape, self.dtype) if kept else scratch("features", shape, np.dtype(self.dtype))
-        phi[:, -1] = 1
-        if self.center is None:
-            phi[:, :-1] = self.X
-        else:
-            np.subtract(self.X, self.center, out=phi[:, :-1], casting="same_kind")
+        (n, D), dtype = self.X.shape, np.dtype(self.dtype)
+        phi = np.empty((n, D + self.constant), dtype) if kept else scratch("features", (n, D + self.constant), dtype)
+        u, phi[:, D:] = phi[:, :D], 1 if by is None else by[:, None]
+        if self.center is not None:
+            np.subtract(self.X, self.center, out=u, casting="same_kind")
+        elif by is None:
+            u[...] = self.X
+        if by is not None:
+            np.multiply(self.X if self.center is None else u, by[:, None], out=u, casting="same_kind")
         return phi
 
     def grams(self, features: int, count: int) -> Grams:

@@ -54,7 +54,7 @@ class SparsePiece(Piece):
     def __len__(self) -> int:
         return int(self.X.shape[0])
 
-    def phi(self, kept: bool = True) -> Any:
+    def phi(self, kept: bool = True, by: Floats | None = None) -> Any:
         """X; its center and the constant are seen to by `SparseGrams`."""
         return self.X
 
@@ -78,7 +78,7 @@ class SparsePiece(Piece):
 class SparseGrams(Grams):
     """The sums Σ_n ω_tn φ_n φ_nᵀ of sparse features: XᵀΩX, Xᵀω and Σω, put together at the end."""
 
-    rows = 1024
+    rows, square = 1024, False
 
     def __init__(self, inputs: int, count: int, center: Floats | None, constant: bool) -> None:
         self.features, self.count, self.center, self.constant = inputs + constant, count, center, constant
