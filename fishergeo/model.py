@@ -15,11 +15,13 @@ from .errors import InputError, all_finite, check_count, generator
 from .families import Family, Floats, Hessian
 from .families.core import REALS
 from .foreign import Foreign
+from .frozen import Frozen
 from .initial import center, reach
 from .links import Curve, Link, canonical, curve, refusal
 from .normalizers import Normalized, Normalizer, identity
 from .params import Params
 from .readers import ForeignLinearization, reader
+from .standardize import Standardize
 
 _CHUNK = 1 << 19  # numbers in a piece of J that is computed at a time: 4 MiB
 
@@ -83,15 +85,21 @@ class GLM:
         X may be an array of another library, such as torch: then so are the results, in its precision on its device.
         Raises `InputError` for arrays that do not fit each other, for nan or inf, and where a normalizer meets σ = 0.
         """
-        p, X = self._checked(p, X)
+        told = self._tells_of(X)  # then what is not finite is found without a pass over X of its own
+        p, X = self.checked(p, X, finite=not told)
         try:
             with np.errstate(over="raise", invalid="raise", under="ignore"):
                 normalized = self.normalizer(X, p.weight)
-        except FloatingPointError as error:
+        except (FloatingPointError, InputError) as error:
+            _refuse_nan("X", X)
+            if isinstance(error, InputError):
+                raise
             raise InputError(
                 f"{self.normalizer.name}: {error}, with inputs up to {np.abs(X).max():.3g} and weights up to "
                 f"{np.abs(p.weight).max():.3g}; rescale them"
             ) from error
+        if told and not normalized.What.any(axis=0).all():  # 0 times inf is nan, unless a BLAS leaves zeros out
+            _refuse_nan("X", X)
         with np.errstate(all="ignore"):  # what overflows here is reported by name
             Z = normalized.value if p.gain is None else p.gain * normalized.value
             Z = Z + p.bias
@@ -141,7 +149,16 @@ class GLM:
                 "link=fg.links.log, or move the bias into that range"
             )
 
-    def _checked(self, p: Params, X: Any) -> tuple[Params, Floats]:
+    def _tells_of(self, X: Any) -> bool:
+        """Whether Â, which is found to be finite, is so only if X is."""
+        known = all(type(stage) in (Standardize, Frozen) for stage in self.normalizer.summed)
+        return known and not self.normalizer.inputs and isinstance(X, np.ndarray) and X.dtype == float
+
+    def checked(self, p: Params, X: Any, finite: bool = True) -> tuple[Params, Floats]:
+        """The parameters and inputs as arrays that fit each other and the model, without nan or inf; else `InputError`.
+
+        With ``finite=False`` X may hold nan and inf.
+        """
         read = reader(X)
         X = read(X, "X is an array")
         if self.normalizer.opaque and isinstance(X, Foreign):
@@ -166,10 +183,9 @@ class GLM:
         if (g is not None) != self.has_gain:
             wants = "needs a gain" if self.has_gain else "has no gain (its weights already scale freely)"
             raise InputError(f"a model with {self.normalizer.name} {wants}: use model.init or model.unravel")
-        for name, array in (("X", X), ("weight", W), ("bias", b), ("gain", g)):
-            if array is not None and not all_finite(array):
-                where = tuple(int(k) for k in np.argwhere(~np.isfinite(array))[0])
-                raise InputError(f"{name} has a nan or inf at index {where}: drop or impute that row")
+        for name, array in (("X", X if finite else None), ("weight", W), ("bias", b), ("gain", g)):
+            if array is not None:
+                _refuse_nan(name, array)
         return Params(W, b, g), X
 
     def predictor(self, p: Params, X: ArrayLike) -> Floats:
@@ -228,6 +244,12 @@ class GLM:
     def sample(self, p: Params, X: ArrayLike, rng: np.random.Generator | int | None = None) -> Floats:
         """One draw y ~ p(y | X), shape (N, [S,] H); one-hot rows for a categorical family."""
         return self.linearize(p, X).sample(generator("sample", rng))
+
+
+def _refuse_nan(name: str, array: Any) -> None:
+    if not all_finite(array):
+        where = tuple(int(k) for k in np.argwhere(~np.isfinite(array))[0])
+        raise InputError(f"{name} has a nan or inf at index {where}: drop or impute that row")
 
 
 @dataclass(frozen=True)

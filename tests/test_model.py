@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import contracts
 import numpy as np
 import oracles
@@ -130,3 +132,16 @@ def test_integer_and_boolean_inputs_are_numbers(rng):
     p = model.init(inputs=4, units=H, rng=rng)
     np.testing.assert_array_equal(model.natural(p, X), model.natural(p, X.astype(float)))
     np.testing.assert_array_equal(model.natural(p, X > 0), model.natural(p, (X > 0).astype(float)))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("ignored", [False, True], ids=["", "input without weight"])
+@each_case(CASES_WITH_POSITIONS)
+def test_the_input_that_is_not_finite_is_named(case, ignored, bad, rng, inputs):
+    setup = Setup.of(case, fg.bernoulli, inputs(case), H, rng)
+    place = (3,) + (1,) * (setup.X.ndim - 1)
+    setup.X[place] = bad
+    if ignored:
+        setup.p.weight[:, 1] = 0
+    with pytest.raises(fg.InputError, match=re.escape(f"X has a nan or inf at index {place}: drop or impute")):
+        setup.model.linearize(setup.p, setup.X)

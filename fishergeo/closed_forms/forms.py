@@ -165,7 +165,7 @@ class ClosedForm:
         if self.model.normalizer.inputs:
             deviation = np.sqrt(np.diag(S))
             m, S = np.zeros(D), S / np.outer(deviation, deviation)
-        self.model._checked(p, np.zeros((1, D)))
+        self.model.checked(p, np.zeros((1, D)))
         sizes = {Axis.UNIT: H, Axis.INPUT: D}
         values: dict[Any, Any] = {
             IndexedBase("w", real=True).label: p.weight,

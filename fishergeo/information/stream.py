@@ -106,7 +106,7 @@ def streamed(model: GLM, p: Params, X: Any, dtype: type = np.float64, **how: Any
         raise TypeError(f"fisher() got an unexpected keyword argument {unknown.pop()!r}")
     check_model(model)
     run, rows = Run(**how), rows_of(X)
-    p, _ = model._checked(p, np.zeros((1, *rows.row)))
+    p, _ = model.checked(p, np.zeros((1, *rows.row)))
     if run.checkpoint is None:
         return StreamedFisher(model, p, Stream(rows, run), dtype)
     if rows.once:
