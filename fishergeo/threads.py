@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from functools import lru_cache, partial
 from typing import Any
@@ -26,9 +26,27 @@ def each(tasks: Sequence[Callable[[], None]], work: float) -> None:
             for task in tasks:
                 task()
         else:
-            # with the context of the caller, in which NumPy keeps what floating point errors do
-            for done in [_pool(count).submit(copy_context().run, alone, task) for task in tasks]:
-                done.result()
+            _shared(tasks, count)
+
+
+def _shared(tasks: Sequence[Callable[[], None]], count: int) -> None:
+    """Run the tasks on this thread and count - 1 others, each taking the next one when it is done with its last."""
+    left = iter(tasks)
+
+    def take() -> None:
+        for task in left:
+            alone(task)
+
+    # with the context of the caller, in which NumPy keeps what floating point errors do
+    others = [_pool(count - 1).submit(copy_context().run, take) for _ in range(count - 1)]
+    try:
+        take()
+    finally:
+        for _ in left:  # after an error: what has not begun is left out
+            pass
+        wait(others)
+    for other in others:
+        other.result()
 
 
 def over_ranges(task: Callable[[slice], None], size: int, work: float) -> None:

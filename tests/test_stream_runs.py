@@ -18,6 +18,7 @@ import zarr
 from dask import array as dask_array
 from dask import dataframe as dask_frame
 from distributed import Client, LocalCluster
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import fishergeo as fg
 from fishergeo.information import cluster, sources
@@ -151,10 +152,13 @@ def test_a_cluster_without_workers(model, p, path, monkeypatch):
 
 
 def test_threads_of_blas_are_given_back():
-    with one_blas_thread() as before, one_blas_thread() as inside:
-        assert inside == 1
-    with one_blas_thread() as after:
-        assert after == before
+    counts = lambda: [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]  # noqa: E731
+    with threadpool_limits(2, "blas"):
+        before = counts()
+        with one_blas_thread() as there, one_blas_thread() as inside:
+            assert set(counts()) == {1}
+            assert there == inside == max(before)
+        assert counts() == before
 
 
 def test_progress_is_told(model, p, X):

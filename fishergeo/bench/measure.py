@@ -37,7 +37,8 @@ REGISTRY = {
     "statsmodels": "fishergeo.bench.statsmodels_peer:STATSMODELS",
 }
 TOLERANCE = 1e-8  # relative, Frobenius norm
-_LONG_ENOUGH = 0.05  # seconds: shorter runs are repeated
+_LONG_ENOUGH = 0.2  # seconds: shorter runs are repeated
+_WARM = 0.15  # seconds of runs that are not counted: a thread that slept gets a processor of its own only by then
 _SLOW = 10.0  # seconds: of longer runs, three are enough
 _PAUSE = 0.3  # seconds for threads that wait for work to fall asleep: those of OpenBLAS try for 0.1
 
@@ -208,13 +209,13 @@ def _times(live: dict[str, Candidate], found: dict[str, Any], settings: Settings
     """Time the candidates in turn, so that a busy moment hits all alike; returns the DGEMM rates measured between."""
     peaks: list[float] = []
     counts: dict[str, int] = {}
-    warm: dict[str, bool] = {}
+    warm: dict[str, float] = {}
     for name in list(live):
-        _drop_unless(live, found, name, said := live[name].ask("time", count=1, warm=False))
+        _drop_unless(live, found, name, said := live[name].ask("time", count=1, warm=0.0))
         if name in live:
             seconds = said["seconds"]
             counts[name] = min(500, max(1, math.ceil(_LONG_ENOUGH / max(seconds, 1e-6))))
-            warm[name], slow = seconds < _SLOW / 10, seconds > _SLOW
+            warm[name], slow = _WARM if seconds < _SLOW / 10 else 0.0, seconds > _SLOW
             found[name] |= {"times": [], "cpu": [], "runs": min(3, settings.runs) if slow else settings.runs}
             if slow:  # counts as the first of its runs
                 found[name] |= {"times": [seconds], "cpu": [said["cpu"]]}

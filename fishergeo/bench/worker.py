@@ -61,12 +61,13 @@ class Session:
         assert self.prepared is not None and self.prepared.verify is not None
         return {"error": self.prepared.verify()}
 
-    def time(self, count: int, warm: bool) -> dict[str, Any]:
-        """Seconds of one run, by the clock and of processors, the mean of ``count``, after one that is not counted."""
+    def time(self, count: int, warm: float) -> dict[str, Any]:
+        """Seconds of one run, by the clock and of processors, the mean of ``count``, after ``warm`` seconds of others."""
         assert self.prepared is not None
         run = self.prepared.run
         gc.collect()  # what the last run left in cycles
-        if warm:
+        start = time.perf_counter()
+        while time.perf_counter() - start < warm:
             run()
         start, used = time.perf_counter(), time.process_time()
         for _ in range(count):
