@@ -79,13 +79,17 @@ def _growth(rows: list[dict[str, Any]]) -> Any:
     from matplotlib.figure import Figure
 
     axes = list(dict.fromkeys(row["axis"] for row in found))
-    figure = Figure(figsize=(_WIDTH, 3.4), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, 4.8), layout="constrained")
     for ax, axis in zip(figure.subplots(1, len(axes), squeeze=False)[0], axes, strict=True):
         for row in (row for row in found if row["axis"] == axis):
             task = "F v" if row["task"] == "F V" else row["task"]
             label = f"{task}, {row['normalizer'].replace('_', ' ')}, {row['family']}: {row['exponent']:.2f}"
             ax.plot(row["sizes"], row["seconds"], "o-", label=label, ms=4)
         ax.set(xscale="log", yscale="log", xlabel=axis, ylabel="s")
+        sizes = sorted({size for row in found if row["axis"] == axis for size in row["sizes"]})
+        ax.set_xticks(sizes, [f"{size:,}".replace(",", " ") for size in sizes], rotation=90, fontsize=7)
+        ax.set_xticks([], minor=True)
+        ax.tick_params(axis="y", which="both", labelsize=7)
         ax.grid(alpha=0.4, which="both")
-        ax.legend(fontsize=6)
+        ax.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.45, -0.27))  # below: the lines leave no room
     return figure
