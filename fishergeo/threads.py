@@ -34,18 +34,21 @@ def _shared(tasks: Sequence[Callable[[], None]], count: int) -> None:
     left = iter(tasks)
 
     def take() -> None:
-        for task in left:
-            alone(task)
+        try:
+            for task in left:
+                alone(task)
+        finally:
+            for _ in left:  # after an error: what has not begun is left out
+                pass
 
     # with the context of the caller, in which NumPy keeps what floating point errors do
     others = [_pool(count - 1).submit(copy_context().run, take) for _ in range(count - 1)]
     try:
         take()
     finally:
-        for _ in left:  # after an error: what has not begun is left out
-            pass
-        wait(others)
-    for other in others:
+        begun = [other for other in others if not other.cancel()]  # threads of the pool may be at work for someone else
+        wait(begun)
+    for other in begun:
         other.result()
 
 

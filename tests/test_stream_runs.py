@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import time
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -22,7 +23,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import fishergeo as fg
 from fishergeo.information import cluster, sources
-from fishergeo.information.execution import one_blas_thread
+from fishergeo.threads import each, one_blas_thread
 
 N, D, H = 197, 5, 6
 
@@ -152,13 +153,30 @@ def test_a_cluster_without_workers(model, p, path, monkeypatch):
 
 
 def test_threads_of_blas_are_given_back():
-    counts = lambda: [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]  # noqa: E731
+    def counts():
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
     with threadpool_limits(2, "blas"):
         before = counts()
         with one_blas_thread() as there, one_blas_thread() as inside:
             assert set(counts()) == {1}
             assert there == inside == max(before)
         assert counts() == before
+
+
+def test_a_task_that_fails_ends_the_others():
+    done = []
+
+    def fail():
+        raise ZeroDivisionError
+
+    def work():
+        time.sleep(0.001)
+        done.append(1)
+
+    with threadpool_limits(2, "blas"), pytest.raises(ZeroDivisionError):
+        each([fail, *[work] * 500], 1e9)
+    assert len(done) < 250
 
 
 def test_progress_is_told(model, p, X):
