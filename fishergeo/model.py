@@ -249,7 +249,7 @@ class GLM:
 def _refuse_nan(name: str, array: Any) -> None:
     if not all_finite(array):
         where = tuple(int(k) for k in np.argwhere(~np.isfinite(array))[0])
-        raise InputError(f"{name} has a nan or inf at index {where}: drop or impute that row")
+        raise InputError(f"{name} has a nan or inf at index {where}: drop or impute that row") from None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..families import Floats, Hessian
-from ..model import Linearization
+from ..model import Linearization, Params
 from .pieces import Factors
 
 _ROWS = 1024
@@ -22,7 +22,7 @@ def of_parts(parts: tuple[Factors, ...]) -> float:
     total: Floats = np.zeros(())
     for f in parts:
         p, chart = f.chart.params, f.chart
-        scale = _divided(_gain(p, (p.units, 1)), [*chart.weight, *chart.units])
+        scale = _divided(_gain(p), [*chart.weight, *chart.units])
         for piece in f.pieces(_ROWS):
             own = _divided(np.ones((1, 1)), piece.stages)
             total = total + scale**2 * ((_variance(piece.hessian) * own**2).T @ piece.u**2)
@@ -32,7 +32,7 @@ def of_parts(parts: tuple[Factors, ...]) -> float:
 def of_model(at: Linearization) -> float:
     """The same for a model of which no factors are known."""
     p, X = at.params, at.normalized.Xhat
-    scale = _divided(_gain(p, (p.units, 1)), at.normalized.weight)
+    scale = _divided(_gain(p), at.normalized.weight)
     own = np.broadcast_to(_divided(np.ones((1, 1)), at.normalized.summed), at.Z.shape).reshape(-1, p.units)
     d = _variance(at.hessian._replace(d=at.hessian.d.reshape(own.shape)))
     X = X.reshape(len(own), -1)
@@ -43,8 +43,8 @@ def of_model(at: Linearization) -> float:
     return float(np.sqrt((scale**2 * total).max()))
 
 
-def _gain(p: Any, shape: tuple[int, int]) -> Floats:
-    return np.ones(shape) if p.gain is None else np.reshape(p.gain, shape)
+def _gain(p: Params) -> Floats:
+    return np.ones((p.units, 1)) if p.gain is None else np.reshape(p.gain, (p.units, 1))
 
 
 def _divided(scale: Floats, stages: Iterable[Any]) -> Floats:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from scipy.linalg import block_diag
@@ -45,6 +47,9 @@ class Factored(Metric):
         count = rows_for(self.parts[0].chart, len(V))
         found = (product(f.chart, f.groups(count), V, f.dtype, f.lead) for f in self.parts)
         return sum(found, np.zeros_like(V)) / self.scale
+
+    def _between_products(self) -> AbstractContextManager[Any]:
+        return super()._between_products() if "_blocks" in self.__dict__ else one_blas_thread()
 
     @cached_property
     def _blocks(self) -> Floats:

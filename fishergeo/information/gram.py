@@ -53,8 +53,7 @@ class Grams:
 
     def add_square(self, rooted: Floats) -> None:
         """Add some cases, √ω φ (n, m)."""
-        total = self.sums[0]
-        total += np.matmul(rooted.T, rooted, out=scratch("part", total.shape, rooted.dtype))
+        self.sums[0] += _squared(rooted)
 
     def _spans(self) -> Iterator[tuple[int, int]]:
         """Ranges of features, or of weights, whose sums are made together."""
@@ -110,18 +109,18 @@ class Grams:
         total += np.matmul(scaled.reshape(len(total), -1), right, out=part)
 
     def _update(self, total: Floats, start: int, stop: int, phi: Floats, weights: Floats) -> None:
-        weight, part = weights[start], scratch("part", total.shape, phi.dtype)
+        weight = weights[start]
         root, below = np.sqrt(np.abs(weight)), weight < 0
         if not below.any():
             scaled = np.multiply(phi, root[:, None], out=scratch("scaled", phi.shape, phi.dtype))
-            total += np.matmul(scaled.T, scaled, out=part)
+            total += _squared(scaled)
             return
         for add, where in ((np.add, ~below), (np.subtract, below)):
             chosen = np.flatnonzero(where)
             scaled = scratch("scaled", (len(chosen), phi.shape[1]), phi.dtype)
             np.take(phi, chosen, axis=0, out=scaled, mode="clip")
             scaled *= root[chosen, None]
-            add(total, np.matmul(scaled.T, scaled, out=part), out=total)
+            add(total, _squared(scaled), out=total)
 
     def matrices(self) -> list[Floats]:
         """The T symmetric matrices (m, m).  The sums are used up."""
@@ -153,6 +152,11 @@ def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype) -> Floats:
         setattr(_kept, name, have)
     start = -have.ctypes.data % line
     return have[start : start + size].view(dtype).reshape(shape)
+
+
+def _squared(rows: Floats) -> Floats:
+    """rowsᵀ rows, which the next call overwrites."""
+    return np.matmul(rows.T, rows, out=scratch("part", rows.shape[1:] * 2, rows.dtype))
 
 
 def _whole(count: int) -> int:

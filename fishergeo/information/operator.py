@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -89,6 +90,10 @@ class Metric(LinearOperator):
         for start in range(0, len(V), step):
             out[start : start + step] = self._product(V[start : start + step])
         return out
+
+    def _between_products(self) -> AbstractContextManager[Any]:
+        """What an iteration is done in; `Factored` has threads of its own, which those of BLAS would be in the way of."""
+        return nullcontext()
 
     @property
     def block_size(self) -> int:
@@ -246,13 +251,15 @@ class Metric(LinearOperator):
         check_leading(k, self.shape[0])
         if self._known and (self._count > 1 or self.shape[0] <= 256 or k > self.shape[0] // 8):
             return leading_of_blocks(self._blocks, k)
-        return leading(self, k)
+        with self._between_products():
+            return leading(self, k)
 
     def spectral_density(
         self, rng: np.random.Generator | int | None = None, probes: int = 10, steps: int = 60
     ) -> SpectralDensity:
         """The density of all eigenvalues, by products with random vectors alone: Lanczos quadrature."""
-        return spectral_density(self, rng, probes, steps)
+        with self._between_products():
+            return spectral_density(self, rng, probes, steps)
 
     # --- solves ----------------------------------------------------------------------------------------------------
 
@@ -289,7 +296,8 @@ class Metric(LinearOperator):
                     f"F + {damping:g} I is singular to rounding: use a larger damping, or 0 for F⁺v"
                 ) from None
         M = self.preconditioner(damping) if preconditioner is None else preconditioner
-        return iterate(self._rows, v, damping, M, rtol, maxiter)
+        with self._between_products():
+            return iterate(self._rows, v, damping, M, rtol, maxiter)
 
     def _inverse(self, block: Floats, damping: float) -> Callable[[Floats], Floats]:
         """v -> (block + damping·I)⁻¹ v; raises `LinAlgError` where that is singular."""

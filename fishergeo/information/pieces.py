@@ -49,7 +49,8 @@ class Piece:
             return self.u
         (n, D), dtype = self.X.shape, np.dtype(self.dtype)
         phi = np.empty((n, D + self.constant), dtype) if kept else scratch("features", (n, D + self.constant), dtype)
-        u, phi[:, D:] = phi[:, :D], 1 if by is None else by[:, None]
+        u = phi[:, :D]
+        phi[:, D:] = 1 if by is None else by[:, None]
         if self.center is not None:
             np.subtract(self.X, self.center, out=u, casting="same_kind")
         elif by is None:

@@ -11,7 +11,6 @@ from scipy.sparse.linalg import LinearOperator
 
 from ..errors import InputError, check_count, is_finite
 from ..families import Floats
-from ..threads import one_blas_thread
 
 Apply = Callable[[Floats], Floats]
 
@@ -66,7 +65,6 @@ def _dots(a: Floats, b: Floats, what: str) -> Floats:
     return dots
 
 
-@one_blas_thread()
 def iterate(
     product: Apply, v: Floats, damping: float, preconditioner: LinearOperator | None, rtol: Any, maxiter: int | None
 ) -> Floats:

@@ -3,6 +3,7 @@ r"""Eigenvalues of Fisher matrices: the largest ones, and the density of all of 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +22,6 @@ _DIRECT = 256  # size of a matrix that is diagonalized, rather than multiplied w
 _LANCZOS = 1 << 25  # numbers of Lanczos vectors that are kept at a time: 256 MiB
 
 
-@one_blas_thread()  # between products its others would spin, in the way of those
 def leading(operator: LinearOperator, k: int, dense: Floats | None = None) -> tuple[Floats, Floats]:
     """The ``k`` largest eigenvalues, decreasing, with eigenvectors (P, k): by Lanczos, or of the matrix if it is small.
 
@@ -34,7 +34,8 @@ def leading(operator: LinearOperator, k: int, dense: Floats | None = None) -> tu
         start = np.ones(size) + np.arange(size) / size
         try:
             kept = min(size, max(20, 4 * k))  # twice as many as ARPACK's default: fewer products
-            values, vectors = eigsh(operator if dense is None else dense, k=k, which="LA", v0=start, ncv=kept)
+            with nullcontext() if dense is None else one_blas_thread():  # products with a block are too small to share
+                values, vectors = eigsh(operator if dense is None else dense, k=k, which="LA", v0=start, ncv=kept)
         except ArpackNoConvergence as error:
             raise ArithmeticError(
                 f"eigsh: {len(error.eigenvalues)} of {k} eigenvalues converged; ask for fewer or diagonalize F.to_dense()"
@@ -120,7 +121,6 @@ def spectral_density(metric: Metric, rng: np.random.Generator | int | None, prob
     return SpectralDensity(nodes, weights, size)
 
 
-@one_blas_thread()
 @np.errstate(under="ignore")
 def _lanczos(metric: Metric, rng: np.random.Generator, probes: int, steps: int) -> tuple[Floats, Floats]:
     size = metric.shape[0]
