@@ -276,7 +276,7 @@ class Prediction:
         """φ E[-∂² log p/∂z²] for each case: η''(Z), or (dμ/dz)²/V under another link."""
         curve = self.model.curve
         if curve is None:
-            return self.model.family.hessian(self.Z)
+            return self.model.family.hessian(self.Z, self.mean)
         with np.errstate(all="ignore"):
             return Hessian(self._finite(curve.weight))
 

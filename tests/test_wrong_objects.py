@@ -242,7 +242,7 @@ def test_fisher_matrix_of_a_wrong_tangent(name, rng, X):
 
 
 def test_fisher_matrix_of_another_family(rng, X):
-    wrong = changed(fg.poisson, hessian=lambda self, theta: off(fg.poisson.hessian(theta)))
+    wrong = changed(fg.poisson, hessian=lambda self, *given: off(fg.poisson.hessian(*given)))
     setup = Setup.of(BATCH_NORM, wrong, X, H, rng)
     fails(contracts.fisher_is_the_oracle, fg.fisher(setup.model, setup.p, X), oracles.fisher(*setup.arguments))
 

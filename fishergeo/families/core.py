@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -165,11 +165,9 @@ class Family:
 
         theta_i, theta_j, whole = self.symbols
         given, cumulant = trials_symbols(self.trials), self._eta
+        compiled = lru_cache(lambda e, *first: special.numeric(e, [*first, *given]))  # one function for one expression
         if not self.coupled:
-            return tuple(
-                special.numeric(expression, [theta_i, *given])
-                for expression in (cumulant, self.mean_expression, self.hessian_expression)
-            )
+            return tuple(compiled(e, theta_i) for e in (cumulant, self.mean_expression, self.hessian_expression))
         total = sympy.Symbol("total", real=True)
         reduction, mean = special.logsumexp(whole), self.mean_expression
         delta = sympy.KroneckerDelta(theta_i.indices[0], theta_j.indices[0])
@@ -181,11 +179,8 @@ class Family:
             raise ArithmeticError(f"{self.name}: η'' is not diag(d) - ddᵀ/Σd: {hessian}")
         # exp(θ_i - total) is evaluated as it stands, so that neither factor overflows
         return (
-            special.numeric(cumulant.subs(reduction, total), [total, *given]),
-            *(
-                special.numeric(e.subs(reduction, total), [theta_i, total, *given])
-                for e in (mean, sympy.powsimp(diagonal))
-            ),
+            compiled(cumulant.subs(reduction, total), total),
+            *(compiled(sympy.powsimp(e).subs(reduction, total), theta_i, total) for e in (mean, diagonal)),
         )
 
     def counts(self, shape: tuple[int, ...]) -> tuple[Floats, ...]:
@@ -226,8 +221,10 @@ class Family:
         return value if self.mixing is None else value @ np.asarray(self.mixing).T
 
     @tiny_is_zero
-    def hessian(self, theta: Floats) -> Hessian:
-        """η''(θ) for each case; Cov[y] = φ η''(θ)."""
+    def hessian(self, theta: Floats, mean: Floats | None = None) -> Hessian:
+        """η''(θ) for each case; Cov[y] = φ η''(θ).  ``mean`` is η'(θ), if known: Poisson's η'' too."""
+        if mean is not None and self.mixing is None and self._compiled[1] is self._compiled[2]:
+            return Hessian(mean, self.coupled)
         return Hessian(self._evaluate(2, theta), self.coupled, None if self.mixing is None else np.asarray(self.mixing))
 
     @cached_property

@@ -8,12 +8,14 @@ i < j are summed up, and a diagonal block is minus the sum of the others.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..families import Floats, Hessian
+from ..threads import each
+from .gram import scratch
 from .pieces import Piece
 from .structure import Chart
 
@@ -35,10 +37,15 @@ class Sums:
         self.chart, self.mixing, coupled = chart, first.hessian.mixing, first.hessian.coupled
         self.by_unit = not chart.cases and not coupled
         self.zero = _centered(first) if chart.cases else coupled
-        self.i, self.j = np.triu_indices(H, int(self.zero))
+        self.i, self.j = _pairs_of(H, self.zero)
         self.grams = first.grams(m, len(self.i) if not self.by_unit else 1 if constant else H)
         self.bias, self.gain = np.zeros((2, H, H, m if chart.cases else 0))
         self.rest = np.zeros((H, 2, H, 2))
+        self._room: Floats | None = None
+        if not self.by_unit and self.grams.kernel == "updates":  # large matrices are summed up where F will be
+            size = chart.params.size // H
+            self._room = np.zeros((H, size, H, size))
+            self.grams.sums = [self._room[i, :m, j, :m] for i, j in zip(self.i, self.j)]
 
     @property
     def arrays(self) -> list[Floats]:
@@ -64,11 +71,18 @@ class Sums:
             self._add_cases(piece)
             return
         d = np.ascontiguousarray(piece.hessian.d.T)
-        weights = d[: self.grams.count] if self.by_unit else d[self.i] * (d / d.sum(axis=0))[self.j]
+        weights = d[: self.grams.count] if self.by_unit else self._pairs(d)
         if self.grams.square and weights.min() >= 0:
             self.grams.add_square(piece.phi(kept=False, by=np.sqrt(weights[0])))
         else:
             self.grams.add(piece.phi(kept=False), weights)
+
+    def _pairs(self, d: Floats) -> Floats:
+        """η''_ij (T, n), i < j, for d (H, n) of outputs that share a total; the next call overwrites it."""
+        first, second = (scratch(name, (len(self.i), d.shape[1]), d.dtype) for name in ("first", "second"))
+        np.take(d, self.i, axis=0, out=first, mode="clip")
+        np.take(d / -d.sum(axis=0), self.j, axis=0, out=second, mode="clip")
+        return np.multiply(first, second, out=first)
 
     def _add_cases(self, piece: Piece) -> None:
         value = np.ascontiguousarray(piece.value.T)
@@ -110,18 +124,18 @@ class Sums:
         """N φ F (P, P), exactly symmetric, where it is not block-diagonal."""
         chart, H, D = self.chart, self.chart.params.units, self.chart.inputs
         size = chart.params.size // H
-        out = np.empty((H, size, H, size))
-        if chart.cases:
-            self._place_ends(out)
+        out = np.empty((H, size, H, size)) if self._room is None else self._room
         if self.by_unit:
             L = np.eye(H) if self.mixing is None else self.mixing
-            own = np.stack(self.grams.matrices())
+            own = np.asarray(self.grams.matrices())
             for i, j in zip(_batches(self.i, chart.features), _batches(self.j, chart.features)):
                 share = L[i] * L[j]
                 grams = np.tensordot(share if len(own) == H else share.sum(axis=1, keepdims=True), own, 1)
                 self._place(out, i, j, grams)
         else:
             self._place_pairs(out)
+        if chart.cases:
+            self._place_ends(out)
         if chart.mixes:
             for _ in range(2):
                 out[..., :D] = chart.mix(out[..., :D])
@@ -131,21 +145,22 @@ class Sums:
 
     def _place_pairs(self, out: Floats) -> None:
         """The blocks of pairs of units, and those on the diagonal from them."""
-        H, m = self.chart.params.units, self.chart.features
-        sign = 1.0 if self.chart.cases else -1.0
-        pairs, own = self.grams.matrices(), np.zeros((H, m, m) if self.zero else 0)
-        for some in _batches(np.arange(len(pairs)), m):
-            i, j, grams = self.i[some], self.j[some], np.stack([pairs[k] for k in some])
-            for k in some:
-                if self.zero:
-                    own[self.i[k]] += pairs[k]
-                    own[self.j[k]] += pairs[k]
-                pairs[k] = grams[:0]  # gives its memory back
-            grams *= sign
-            self._place(out, i, j, grams)
-        own *= -sign
-        for some in _batches(np.arange(len(own)), m):
-            self._place(out, some, some, own[some])
+        m, units, (i, j) = self.chart.features, np.arange(self.chart.params.units), (self.i, self.j)
+        matrices = self.grams.matrices()
+        if self._room is None:
+            out[i, :m, j, :m] = matrices
+        work = float(len(i) * m * m)
+        if self.zero:
+            touching = -1.0 * ((units[:, None] == i) | (units[:, None] == j))
+
+            def own(rows: slice) -> None:
+                out[units, rows, units, :m] = np.tensordot(touching, out[i, rows, j, :m], 1)
+
+            step = max(1, _BLOCK // (max(1, len(i)) * m))
+            each([partial(own, slice(start, min(start + step, m))) for start in range(0, m, step)], work)
+            i, j = np.append(i, units), np.append(j, units)
+        batches = zip(_batches(i, m), _batches(j, m), strict=True)
+        each([partial(self._place, out, *some) for some in batches], work)
 
     def _place_ends(self, out: Floats) -> None:
         """The blocks of b and g."""
@@ -159,8 +174,10 @@ class Sums:
             out[:, D + k, :, :D] = side
             out[:, :D, :, D + k] = side.transpose(1, 2, 0)
 
-    def _place(self, out: Floats, i: Indices, j: Indices, grams: Floats) -> None:
-        blocks = self._congruent(grams, i, j)
+    def _place(self, out: Floats, i: Indices, j: Indices, grams: Floats | None = None) -> None:
+        """The blocks of some pairs of units from their sums, which are in their places if they are not given."""
+        m = self.chart.features
+        blocks = self._congruent(out[i, :m, j, :m] if grams is None else grams, i, j)
         width, own = blocks.shape[-1], i == j
         if own.any():
             blocks[own] = symmetric(blocks[own])
@@ -197,6 +214,12 @@ def symmetric(F: Floats) -> Floats:
         lower /= 2
         F[..., start:stop, start:] = np.swapaxes(lower, -1, -2)
     return F
+
+
+@lru_cache(maxsize=32)
+def _pairs_of(units: int, apart: bool) -> tuple[Indices, Indices]:
+    """The pairs i <= j of units, or i < j."""
+    return np.triu_indices(units, int(apart))
 
 
 def _batches(items: Indices, features: int) -> Iterator[Indices]:

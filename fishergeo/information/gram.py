@@ -8,6 +8,7 @@ rows ω_t φ_a, a stripe of features a at a time; with very many features √|ω
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
@@ -111,9 +112,9 @@ class Grams:
     def _update(self, total: Floats, start: int, stop: int, phi: Floats, weights: Floats) -> None:
         weight = weights[start]
         root, below = np.sqrt(np.abs(weight)), weight < 0
-        if not below.any():
+        if below.all() or not below.any():
             scaled = np.multiply(phi, root[:, None], out=scratch("scaled", phi.shape, phi.dtype))
-            total += _squared(scaled)
+            (np.subtract if below[0] else np.add)(total, _squared(scaled), out=total)
             return
         for add, where in ((np.add, ~below), (np.subtract, below)):
             chosen = np.flatnonzero(where)
@@ -122,13 +123,13 @@ class Grams:
             scaled *= root[chosen, None]
             add(total, _squared(scaled), out=total)
 
-    def matrices(self) -> list[Floats]:
+    def matrices(self) -> Floats | list[Floats]:
         """The T symmetric matrices (m, m).  The sums are used up."""
         sums, self.sums, m = self.sums, [], self.features
         if self.kernel == "updates":
             return sums
         if self.kernel == "products":
-            return list(np.take(sums[0], _places(m), axis=1))
+            return np.take(sums[0], _places(m), axis=1)
         out = np.empty((self.count, m, m))
         for total, (start, stop) in zip(sums, self.spans):
             width, left = stop - start, start % _LINE
@@ -137,7 +138,7 @@ class Grams:
             out[:, start:stop, start:stop] = own + np.triu(own, 1).transpose(0, 2, 1)
             out[:, start:stop, stop:] = block[..., width:]
             out[:, stop:, start:stop] = block[..., width:].transpose(0, 2, 1)
-        return list(out)
+        return out
 
 
 _kept = threading.local()
@@ -145,7 +146,7 @@ _kept = threading.local()
 
 def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype) -> Floats:
     """Room for an array, the same each time in a thread: fresh memory would cost as much as filling it."""
-    size, line = int(np.prod(shape)) * dtype.itemsize, 64
+    size, line = math.prod(shape) * dtype.itemsize, 64
     have = getattr(_kept, name, None)
     if have is None or len(have) < size + line:
         have = np.empty(size + line, np.uint8)

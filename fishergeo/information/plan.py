@@ -144,8 +144,8 @@ class Plan:
     def finished(self, total: Arrays) -> Floats:
         """N φ F (P, P) from the sums over all blocks, which are used up; its blocks (H, D+2, D+2) where others are 0."""
         sums = self.sums()
-        count = len(sums.grams.sums)
-        sums.grams.sums, (sums.bias, sums.gain, sums.rest) = total[1 : 1 + count], total[1 + count :]
+        for own in reversed(sums.arrays):
+            own[...] = total.pop()
         return sums.diagonal_blocks() if sums.diagonal else sums.dense()
 
     def product(self, block: Block, V: Floats) -> Arrays:

@@ -78,7 +78,7 @@ class SparsePiece(Piece):
 class SparseGrams(Grams):
     """The sums Σ_n ω_tn φ_n φ_nᵀ of sparse features: XᵀΩX, Xᵀω and Σω, put together at the end."""
 
-    rows, square = 1024, False
+    rows, square, kernel = 1024, False, "sparse"
 
     def __init__(self, inputs: int, count: int, center: Floats | None, constant: bool) -> None:
         self.features, self.count, self.center, self.constant = inputs + constant, count, center, constant
@@ -107,7 +107,7 @@ class SparseGrams(Grams):
             rows = columns.indices[where]
             total[:, a, start : start + X.shape[1]] += (X[rows].T @ (columns.data[where, None] * omega[rows])).T
 
-    def matrices(self) -> list[Floats]:
+    def matrices(self) -> Floats:
         """The T symmetric matrices (m, m).  The sums are used up."""
         (total, along, whole), self.sums = self.sums, []
         D = along.shape[1]
@@ -121,4 +121,4 @@ class SparseGrams(Grams):
             if self.constant:
                 matrix[D, :D] = matrix[:D, D] = s
                 matrix[D, D] = w
-        return list(total)
+        return total
