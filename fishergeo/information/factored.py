@@ -45,7 +45,7 @@ class Factored(Metric):
             parts = V.reshape(len(V), self._count, -1).transpose(1, 0, 2) @ self._blocks
             return parts.transpose(1, 0, 2).reshape(V.shape)
         count = rows_for(self.parts[0].chart, len(V))
-        found = (product(f.chart, f.groups(count), V, f.dtype, f.lead) for f in self.parts)
+        found = (product(f.chart, f.groups(count), V, f.dtype, f.lead, f.shift) for f in self.parts)
         return sum(found, np.zeros_like(V)) / self.scale
 
     def _between_products(self) -> AbstractContextManager[Any]:

@@ -18,6 +18,7 @@ from .structure import Chart, coefficients, flat, of_cases, split, unit_stage, w
 _ROWS = 1024
 _FEWEST = 80  # rows of a small product: with fewer, adding up takes too long
 _SMALL = 10**6  # multiplications
+_NEAR = 4  # standard deviations from 0
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,19 @@ class Factors:
     dtype: type = np.float64
 
     @cached_property
+    def shift(self) -> Floats | None:
+        """c, where products can do without a copy X̂ - c: where it is so near that X̂ has as many digits."""
+        center = self.chart.center
+        if center is None or self.dtype is not np.float64:
+            return None
+        spread = self.X[:: -(-len(self.X) // _ROWS)].std(axis=0)
+        return center if (np.abs(center) <= _NEAR * spread).all() else None
+
+    @cached_property
     def _centered(self) -> Floats:
-        """X̂ - c, kept for products."""
-        return (self.X if self.chart.center is None else self.X - self.chart.center).astype(self.dtype, copy=False)
+        """X̂ - c, kept for products; X̂ itself where they see to c."""
+        center = self.chart.center if self.shift is None else None
+        return (self.X if center is None else self.X - center).astype(self.dtype, copy=False)
 
     def pieces(self, rows: int) -> Iterator[Piece]:
         """The cases, ``rows`` at a time."""
@@ -160,7 +171,7 @@ class Factors:
     def groups(self, rows: int, count: int = 8) -> list[list[Piece]]:
         """The cases in ``count`` groups of pieces of ``rows``, for `product`; kept.
 
-        c is subtracted once and for all, and the centering of `lead` is taken out.
+        c is subtracted once and for all, or left to `product` as `shift`, and the centering of `lead` is taken out.
         """
         if rows not in self._grouped:
             size = max(rows, -(-len(self.X) // (rows * count)) * rows)

@@ -41,16 +41,20 @@ def product(
     V: Floats,
     dtype: type = np.float64,
     lead: Standardized | None = None,
+    shift: Floats | None = None,
 ) -> Floats:
     """N φ F v for every row v of V (k, P); each group of pieces is summed up by one thread, the groups in their order.
 
-    ``lead`` is a stage on cases whose centering was taken out of the pieces: it is done on coefficients.
+    ``lead`` is a stage on cases whose centering was taken out of the pieces: it is done on coefficients.  So is
+    ``shift``, which is subtracted from the inputs.
     """
     gain, H, D, k = chart.params.gain, chart.params.units, chart.inputs, len(V)
     v = Params.unravel(V, H, gain is not None)
     y = chart.coefficients(v)
     if lead is not None:
         y = _over_units(lead.centered, y)
+    if shift is not None:
+        y[..., -1] -= y[..., :-1] @ shift
     y = y.reshape(k * H, -1)
     slopes: Floats = np.ascontiguousarray(y[:, :D], dtype)
     constants = y[:, D:].copy() if chart.constant else None
@@ -68,6 +72,8 @@ def product(
     total = back.sum(axis=0)
     if lead is not None:
         total = _over_units(lead.recentered, total)
+    if shift is not None:
+        total[..., :-1] -= total[..., -1:] * shift
     return chart.adjoint(total, ends.sum(axis=0)).reshape(V.shape)
 
 
