@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,8 @@ Floats = NDArray[np.float64]
 tiny_is_zero = np.errstate(under="ignore")  # a probability below 1e-308 is 0, also for callers who trap underflow
 
 
-class Hessian(NamedTuple):
+@dataclass(frozen=True)
+class Hessian:
     """η''(θ) for each case: diag(d) for independent outputs, diag(d) - ddᵀ/Σd for outputs that share a total.
 
     Outputs y = L u that mix independent u have L diag(d) Lᵀ, ``mixing`` = L (H, H).
@@ -23,19 +25,30 @@ class Hessian(NamedTuple):
     coupled: bool = False
     mixing: Floats | None = None
 
+    @cached_property
+    def _total(self) -> Floats:
+        return self.d.sum(axis=-1, keepdims=True)
+
     def _half(self, v: Floats) -> Floats:
         """Lᵀv, or v - Σdv/Σd, or v."""
         if self.mixing is not None:
             return v @ self.mixing
-        if not self.coupled:
-            return v
-        return v - inner(self.d, v) / self.d.sum(axis=-1, keepdims=True)
+        return v - inner(self.d, v) / self._total if self.coupled else v
 
     @tiny_is_zero
     def apply(self, v: Floats) -> Floats:
         """η''(θ) v along the last axis; ``v`` may carry leading batch dimensions."""
         product = self._half(v) * self.d
         return product if self.mixing is None else product @ self.mixing.T
+
+    def overwrite(self, v: Floats) -> Floats:
+        """`apply`, in the place of ``v`` where it can be; underflow is left to the caller."""
+        if self.mixing is not None:
+            return self.apply(v)
+        if self.coupled:
+            v -= inner(self.d, v) / self._total
+        v *= self.d
+        return v
 
     @tiny_is_zero
     def root(self, v: Floats) -> Floats:
@@ -49,4 +62,4 @@ class Hessian(NamedTuple):
             dense = (self.mixing * self.d[..., None, :]) @ self.mixing.T
             return (dense + np.swapaxes(dense, -1, -2)) / 2
         eye = np.eye(self.d.shape[-1])
-        return self.d[..., None] * (eye - self.coupled * self.d[..., None, :] / self.d.sum(axis=-1)[..., None, None])
+        return self.d[..., None] * (eye - self.coupled * self.d[..., None, :] / self._total[..., None])

@@ -7,9 +7,9 @@ residual.  Each knows the `exact` matrix and its own error; none forms an array 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -123,7 +123,7 @@ def mean_curvature(hessian: Hessian) -> Hessian:
     """E[η''], the same in all cases."""
     flat = hessian.d.reshape(-1, hessian.d.shape[-1])
     if not hessian.coupled:
-        return hessian._replace(d=np.broadcast_to(flat.mean(axis=0), hessian.d.shape))
+        return replace(hessian, d=np.broadcast_to(flat.mean(axis=0), hessian.d.shape))
     H = flat.shape[1]
     i, j = np.triu_indices(H, 1)
     weights = (flat.T @ (flat / flat.sum(axis=1, keepdims=True)))[i, j] / len(flat)
@@ -153,7 +153,7 @@ class KroneckerFactored(FromFactors):
         (f,) = self.parts
         y = f.chart.coefficients(Params.unravel(V, self.params.units, self.params.gain is not None))
         y = (y @ self._second.T) @ self._second
-        curvature = f.hessian._replace(d=f.hessian.d[0])
+        curvature = replace(f.hessian, d=f.hessian.d[0])
         return f.chart.adjoint(curvature.apply(y.swapaxes(1, 2)).swapaxes(1, 2)) / self.scale
 
 
@@ -193,7 +193,8 @@ class Diagonal(Approximation):
 # --- from scores ---------------------------------------------------------------------------------------------------
 
 
-class Squares(NamedTuple):
+@dataclass(frozen=True)
+class Squares:
     """r rᵀ in place of η'', summed over draws: residuals (N, [S,] draws·H), for what `Hessian` does."""
 
     d: Floats
@@ -207,6 +208,8 @@ class Squares(NamedTuple):
     @tiny_is_zero
     def apply(self, v: Floats) -> Floats:
         return np.einsum("...dh,...d->...h", self._residuals(), self.root(v))
+
+    overwrite = apply
 
     @tiny_is_zero
     def root(self, v: Floats) -> Floats:

@@ -6,6 +6,7 @@ Under batch norm of one input ∂z/∂w = g/σ (x - x̄ - â·E[âx]) is 0, comp
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def of_model(at: Linearization) -> float:
     p, X = at.params, at.normalized.Xhat
     scale = _divided(_gain(p), at.normalized.weight)
     own = np.broadcast_to(_divided(np.ones((1, 1)), at.normalized.summed), at.Z.shape).reshape(-1, p.units)
-    d = _variance(at.hessian._replace(d=at.hessian.d.reshape(own.shape)))
+    d = _variance(replace(at.hessian, d=at.hessian.d.reshape(own.shape)))
     X = X.reshape(len(own), -1)
     total = sum(
         ((d[k : k + _ROWS] * own[k : k + _ROWS] ** 2).T @ X[k : k + _ROWS] ** 2 for k in range(0, len(X), _ROWS)),

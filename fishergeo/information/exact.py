@@ -90,9 +90,10 @@ class Sums:
         half = self._pulled(piece, curvature)  # η''M as [z, w, n]
         S = self._pulled(piece, half.transpose(1, 0, 2))
         self.grams.add(piece.phi(kept=False), S[self.i, self.j])
-        self.bias += piece.backward(half.reshape(-1, len(piece))).reshape(self.bias.shape)
+        rows = (-1, self.chart.features)
+        piece.backward(half.reshape(-1, len(piece)), self.bias.reshape(rows))
         half *= value[:, None]
-        self.gain += piece.backward(half.reshape(-1, len(piece))).reshape(self.gain.shape)
+        piece.backward(half.reshape(-1, len(piece)), self.gain.reshape(rows))
         self.rest[:, 0, :, 0] += curvature.sum(axis=-1)
         curvature *= value
         self.rest[:, 0, :, 1] += curvature.sum(axis=-1)

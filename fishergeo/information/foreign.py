@@ -8,6 +8,7 @@ by the same linearization as on NumPy arrays: two products of matrices with the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,8 @@ class ForeignFisher:
         Z: Any = at.Z
         self._like: Foreign = Z
         d, mixing = at.hessian.d, at.hessian.mixing
-        self._hessian = at.hessian._replace(
-            d=Z.read(d, "η'' is an array"), mixing=None if mixing is None else Z.like(mixing)
+        self._hessian = replace(
+            at.hessian, d=Z.read(d, "η'' is an array"), mixing=None if mixing is None else Z.like(mixing)
         )
 
     @property

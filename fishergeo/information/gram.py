@@ -146,13 +146,14 @@ _kept = threading.local()
 
 def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype) -> Floats:
     """Room for an array, the same each time in a thread: fresh memory would cost as much as filling it."""
-    size, line = math.prod(shape) * dtype.itemsize, 64
+    size = math.prod(shape) * dtype.itemsize
     have = getattr(_kept, name, None)
-    if have is None or len(have) < size + line:
-        have = np.empty(size + line, np.uint8)
+    if have is None or len(have) < size:
+        room = np.empty(size + 64, np.uint8)
+        start = -room.ctypes.data % 64  # a cache line
+        have = room[start : start + size]
         setattr(_kept, name, have)
-    start = -have.ctypes.data % line
-    return have[start : start + size].view(dtype).reshape(shape)
+    return have[:size].view(dtype).reshape(shape)
 
 
 def _squared(rows: Floats) -> Floats:

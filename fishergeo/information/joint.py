@@ -11,6 +11,7 @@ that is, the Gram matrices of a model without normalization and a correction of 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -72,7 +73,7 @@ class _Cases:
         assert gain is not None
         self.X, self.value = at.normalized.Xhat[rows], value
         self.groups = dict(stage.cells.groups).get(-1, 1)
-        self.curvature = at.hessian._replace(d=at.hessian.d[rows]).dense()
+        self.curvature = replace(at.hessian, d=at.hessian.d[rows]).dense()
         scale = np.broadcast_to(gain if stage.sigma is None else gain / stage.sigma[rows], value.shape)
         self.half = scale[..., None] * self.curvature
         self.C = self.half * scale[..., None, :]

@@ -74,7 +74,7 @@ def _part(at: Linearization, X: Floats, where: Any, change: Any) -> Linearizatio
         trials = family.trials[rows] if isinstance(rows, slice) else (family.trials[rows],) * len(X)
         family = replace(family, trials=trials)
     part = replace(model, family=family, normalizer=normalizer).linearize(at.params, X)
-    return part if at.given is None else replace(part, given=at.given._replace(d=at.given.d[where]))
+    return part if at.given is None else replace(part, given=replace(at.given, d=at.given.d[where]))
 
 
 def _without(stage: Stage, axis: Axis) -> Stage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -65,29 +65,33 @@ class Piece:
         return Grams(features, count)
 
     def forward(self, slopes: Floats, constants: Floats | None) -> Floats:
-        """φ·y (K, n) for coefficients y: ``slopes`` (K, D) of the precision of φ, ``constants`` (K, 1)."""
+        """φ·y (K, n) for coefficients y: ``slopes`` (K, D) of the precision of φ, ``constants`` (K, 1).
+
+        The next call overwrites it.
+        """
         out = _predicted(self.u, slopes).astype(float, copy=False)
         if constants is not None:
             out += constants
         return out
 
-    def backward(self, pull: Floats) -> Floats:
-        """Σ_n φ_n pull_n (K, m) for pull (K, n)."""
+    def backward(self, pull: Floats, total: Floats) -> None:
+        """Add Σ_n φ_n pull_n for pull (K, n) to ``total`` (K, m)."""
         slopes = _gathered(pull.astype(self.dtype, copy=False), self.u)
-        if not self.constant:
-            return slopes
-        out = np.empty((len(pull), slopes.shape[1] + 1))
-        out[:, :-1] = slopes
-        np.add.reduce(pull, axis=1, out=out[:, -1])
-        return out
+        if self.constant:
+            total[:, -1] += np.add.reduce(pull, axis=1)
+            total = total[:, :-1]
+        total += slopes
 
 
 def _predicted(u: Floats, W: Floats) -> Floats:
     """W uᵀ (K, n) for u (n, D) and W (K, D)."""
     out = np.empty((len(W), len(u)), u.dtype)
     for rows, count in _stacks(len(u), W.size):
-        stack = u[rows].reshape(count, -1, u.shape[1])
-        np.matmul(W, stack.transpose(0, 2, 1), out=out[:, rows].reshape(len(W), count, -1).transpose(1, 0, 2))
+        if count == 1:
+            np.matmul(W, u[rows].T, out=out[:, rows])
+        else:
+            stack = u[rows].reshape(count, -1, u.shape[1])
+            np.matmul(W, stack.transpose(0, 2, 1), out=out[:, rows].reshape(len(W), count, -1).transpose(1, 0, 2))
     return out
 
 
@@ -95,9 +99,11 @@ def _gathered(pull: Floats, u: Floats) -> Floats:
     """pull u (K, D) for pull (K, n) and u (n, D)."""
     out: Floats | None = None
     for rows, count in _stacks(len(u), len(pull) * u.shape[1]):
-        left = pull[:, rows].reshape(len(pull), count, -1).transpose(1, 0, 2)
-        products = left @ u[rows].reshape(count, -1, u.shape[1])
-        part = products[0] if count == 1 else products.sum(axis=0)
+        if count == 1:
+            part = pull[:, rows] @ u[rows]
+        else:
+            left = pull[:, rows].reshape(len(pull), count, -1).transpose(1, 0, 2)
+            part = (left @ u[rows].reshape(count, -1, u.shape[1])).sum(axis=0)
         out = part if out is None else np.add(out, part, out=out)
     assert out is not None
     return out
@@ -112,14 +118,13 @@ def small(size: int) -> int | None:
     return rows if rows >= _FEWEST else None
 
 
-def _stacks(n: int, size: int) -> Iterator[tuple[slice, int]]:
+def _stacks(n: int, size: int) -> Sequence[tuple[slice, int]]:
     """Ranges of rows, each a stack of so many small products, and what is left: a call for each would cost too much."""
     step = small(size) or n
+    if n <= step:
+        return ((slice(None), 1),)
     whole = n // step * step
-    if whole:
-        yield slice(0, whole), n // step
-    if whole < n:
-        yield slice(whole, n), 1
+    return ((slice(0, whole), n // step), (slice(whole, n), 1))[: 1 + (whole < n)]
 
 
 @dataclass(frozen=True)
@@ -199,7 +204,7 @@ class Pieces:
         for start in range(self.part.start, self.part.stop, self.rows):
             some = slice(start, min(start + self.rows, self.part.stop))
             stages = tuple(of_cases(stage, some) for stage in f.stages)
-            curvature = hessian._replace(d=hessian.d[some])
+            curvature = replace(hessian, d=hessian.d[some])
             yield Piece(f.X[some], chart.center, chart.constant, curvature, f.value[some], stages, f.dtype)
 
 
@@ -225,7 +230,7 @@ def factors(at: Linearization) -> Factors | None:
     return Factors(
         Chart(at.params, center, tuple(units), bool(stages), normalized.weight, weights_mix(normalizer), r),
         X,
-        at.hessian._replace(d=np.asfortranarray(at.hessian.d.reshape(-1, at.hessian.d.shape[-1]))),
+        replace(at.hessian, d=np.asfortranarray(at.hessian.d.reshape(-1, at.hessian.d.shape[-1]))),
         np.asfortranarray(normalized.value.reshape(-1, shape[-1])),
         stages,
     )

@@ -215,7 +215,7 @@ class Plan:
         units = self.chart.params.units
         d, value = (np.asfortranarray(array.reshape(-1, units)) for array in (hessian.d, t))
         stages = tuple(flat(stage, t.shape) for stage in done)
-        given = (self.chart.constant, hessian._replace(d=d), value, stages, self.dtype)
+        given = (self.chart.constant, replace(hessian, d=d), value, stages, self.dtype)
         return SparsePiece(X, self._shift, *given) if self.sparse else Piece(X, None, *given)
 
     @cached_property

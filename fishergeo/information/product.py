@@ -62,10 +62,11 @@ def product(
 
     def add(group: int) -> None:
         total = back[group].reshape(k * H, -1)
-        for piece in groups[group]:
-            dz = piece.forward(slopes, constants).reshape(k, H, -1).transpose(0, 2, 1)
-            pull = _through(chart, piece, dz, v, ends[group]) if chart.cases else piece.hessian.apply(dz)
-            total += piece.backward(pull.transpose(0, 2, 1).reshape(k * H, -1))
+        with np.errstate(under="ignore"):
+            for piece in groups[group]:
+                dz = piece.forward(slopes, constants).reshape(k, H, -1).transpose(0, 2, 1)
+                pull = _through(chart, piece, dz, v, ends[group]) if chart.cases else piece.hessian.overwrite(dz)
+                piece.backward(pull.transpose(0, 2, 1).reshape(k * H, -1), total)
 
     cases = sum(len(piece) for group in groups if isinstance(group, Sized) for piece in group)
     each([partial(add, group) for group in range(len(groups))], 2.0 * cases * D * H * k)
@@ -91,7 +92,7 @@ def _through(chart: Chart, piece: Piece, dz: Floats, v: Params, ends: Floats) ->
         dz *= gain
         dz += v.gain[:, None] * piece.value
     dz += v.bias[:, None]
-    pull = piece.hessian.apply(dz)
+    pull = piece.hessian.overwrite(dz)
     ends[..., 0] += pull.sum(axis=1)
     if gain is not None:
         ends[..., 1] += np.einsum("knh,nh->kh", pull, piece.value)

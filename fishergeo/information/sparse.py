@@ -67,12 +67,14 @@ class SparsePiece(Piece):
             out = out - (slopes @ self.center)[:, None]
         return out if constants is None else out + constants
 
-    def backward(self, pull: Floats) -> Floats:
-        total = pull.sum(axis=1)
-        slopes: Floats = (self.X.T @ pull.T).T
+    def backward(self, pull: Floats, total: Floats) -> None:
+        constants, slopes = pull.sum(axis=1), (self.X.T @ pull.T).T
         if self.center is not None:
-            slopes = slopes - total[:, None] * self.center
-        return np.column_stack([slopes, total]) if self.constant else slopes
+            slopes = slopes - constants[:, None] * self.center
+        if self.constant:
+            total[:, -1] += constants
+            total = total[:, :-1]
+        total += slopes
 
 
 class SparseGrams(Grams):
