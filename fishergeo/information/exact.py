@@ -57,7 +57,7 @@ class Sums:
         """How many cases a piece should have, so that all of its arrays stay in the cache."""
         units = self.chart.params.units
         if self.chart.cases:
-            return max(64, _BLOCK // (self.chart.features + 2 * units**2))
+            return max(64, min(self.grams.rows, 4 * _BLOCK // (self.chart.features + 2 * units**2)))
         return self.grams.rows
 
     def merge(self, other: Sums) -> None:

@@ -2,8 +2,9 @@ r"""Weighted Gram matrices Σ_n ω_tn φ_n φ_nᵀ of many weights ω_t at once:
 
 All kernels do the minimal T·N·m(m+1) operations of symmetric results (stripes some percent more), on rows in blocks
 that stay in the cache.  What is formed is multiplied as a matrix: with few features the products φ_a φ_b; with more the
-rows ω_t φ_a, a stripe of features a at a time; with very many features √|ω_t| φ, positive and negative weights apart
-(NumPy makes AᵀA by a symmetric update).  Each sum is made by one thread in one order, whatever the number of threads.
+rows ω_t φ_a, a stripe of features a at a time; with very many features √|ω_t| φ, as NumPy makes AᵀA by a symmetric
+update, or stripes for each t whose weights are of both signs.  Each sum is made by one thread in one order, whatever the
+number of threads.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..threads import each
 _ROWS = 1008  # cases in a block: no power of two, which caches map to few places
 _FORMED = 1 << 18  # numbers in a block of products: 2 MiB
 _STRIPE = 160  # rows ω_t φ_a in a stripe, at least: less would leave too little to do between two calls
+_WIDTH = 104  # features in a stripe of weights of both signs
 _LINE = 8  # numbers in a cache line, and in the widest register: products of whole lines are faster
 
 
@@ -110,23 +112,23 @@ class Grams:
         total += np.matmul(scaled.reshape(len(total), -1), right, out=part)
 
     def _update(self, total: Floats, start: int, stop: int, phi: Floats, weights: Floats) -> None:
-        weight = weights[start]
-        root, below = np.sqrt(np.abs(weight)), weight < 0
-        if below.all() or not below.any():
-            scaled = np.multiply(phi, root[:, None], out=scratch("scaled", phi.shape, phi.dtype))
-            (np.subtract if below[0] else np.add)(total, _squared(scaled), out=total)
+        weight, m = weights[start], phi.shape[1]
+        scaled = scratch("scaled", phi.shape, phi.dtype)
+        if weight.min() >= 0 or weight.max() <= 0:
+            np.multiply(phi, np.sqrt(np.abs(weight))[:, None], out=scaled)
+            (np.subtract if weight.min() < 0 else np.add)(total, _squared(scaled), out=total)
             return
-        for add, where in ((np.add, ~below), (np.subtract, below)):
-            chosen = np.flatnonzero(where)
-            scaled = scratch("scaled", (len(chosen), phi.shape[1]), phi.dtype)
-            np.take(phi, chosen, axis=0, out=scaled, mode="clip")
-            scaled *= root[chosen, None]
-            add(total, _squared(scaled), out=total)
+        np.multiply(phi, weight[:, None], out=scaled)
+        for a in range(0, m, _WIDTH):
+            b = min(a + _WIDTH, m)
+            part = scratch("part", (b - a, m - a), phi.dtype)
+            total[a:b, a:] += np.matmul(scaled[:, a:b].T, phi[:, a:], out=part)
 
     def matrices(self) -> Floats | list[Floats]:
         """The T symmetric matrices (m, m).  The sums are used up."""
         sums, self.sums, m = self.sums, [], self.features
         if self.kernel == "updates":
+            each([partial(mirror, total.T) for total in sums], float(self.count * m * m))
             return sums
         if self.kernel == "products":
             return np.take(sums[0], _places(m), axis=1)
