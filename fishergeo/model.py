@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -220,7 +220,10 @@ class GLM:
         """
         at = self.linearize(p, X)
         residual = at.residual(Y).reshape(at.cases, -1)
-        return np.einsum("pnh,nh->np", at.columns().reshape(at.params.size, *residual.shape), residual)
+        out = np.empty((at.cases, at.params.size))
+        for some, J in at.column_blocks():
+            out[:, some] = np.einsum("pnh,nh->np", J.reshape(len(J), *residual.shape), residual)
+        return out
 
     def jvp(self, p: Params, X: ArrayLike, v: Params | ArrayLike) -> Floats:
         """dZ (..., N, [S,] H) for a change ``v`` of the parameters: Params or flat (..., P)."""
@@ -350,10 +353,16 @@ class Linearization(Prediction):
 
     def columns(self) -> Floats:
         """All of J, column by column: (P, N, [S,] H)."""
-        size = self.params.size
-        J = np.empty((size, *self.Z.shape))
-        step = max(1, _CHUNK // self.Z.size)
-        for start in range(0, size, step):  # in pieces that stay in the cache
-            rows = np.eye(min(step, size - start), size, k=start)
-            J[start : start + step] = self.jvp(Params.unravel(rows, self.params.units, self.model.has_gain))
+        J = np.empty((self.params.size, *self.Z.shape))
+        for some, block in self.column_blocks():
+            J[some] = block
         return J
+
+    def column_blocks(self) -> Iterator[tuple[slice, Floats]]:
+        """Some columns of J at a time (K, N, [S,] H), which stay in the cache, and which they are."""
+        size = self.params.size
+        step = max(1, _CHUNK // self.Z.size)
+        for start in range(0, size, step):
+            rows = np.eye(min(step, size - start), size, k=start)
+            J = self.jvp(Params.unravel(rows, self.params.units, self.model.has_gain))
+            yield slice(start, start + len(rows)), J

@@ -6,6 +6,8 @@ import importlib.util
 import json
 import math
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -303,3 +305,13 @@ def test_the_page_shows_what_was_measured():
         document.merged([results, results | {"machine": results["machine"] | {"cores": 1000}}])
     twice = document.merged([results | {"command": "a"}, results | {"command": "b", "most": 7}])
     assert twice["command"] == ["a", "b"] and twice["most"] == 7 and len(twice["rows"]) == 2 * len(results["rows"])
+
+
+def test_what_our_processes_start_is_ours_too():
+    others = machine.Others([])
+    if others.start is None:
+        pytest.skip("no /proc")
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    nested = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn!r}], check=True)"
+    subprocess.run([sys.executable, "-c", nested], check=True)
+    assert others._now()[2] - others.start[2] > 0.25 * os.sysconf("SC_CLK_TCK")

@@ -19,6 +19,7 @@ def test_one_input_has_no_direction_to_turn_to(normalizer, size, rng):
     p = fg.Params(size * rng.normal(size=(6, 1)), np.zeros(6), np.ones(6))
     F = fg.fisher(fg.GLM(fg.gaussian, normalizer), p, X)
     assert F.rank() == 12
+    assert fg.fisher(fg.GLM(fg.gaussian, normalizer), p, fg.rows(X, block=6)).rank() == 12
     assert fg.symmetries(fg.GLM(fg.gaussian, normalizer), p, X, F).lost == 0
 
 

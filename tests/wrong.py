@@ -117,7 +117,11 @@ class Scaled(Hessian):
 
 
 def scaled(family):
-    return changed(family, hessian=lambda self, theta: Scaled(*family.hessian(theta)))
+    def hessian(self, *given):
+        right = family.hessian(*given)
+        return Scaled(right.d, right.coupled, right.mixing)
+
+    return changed(family, hessian=hessian)
 
 
 def shifted(family, by):

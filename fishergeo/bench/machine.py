@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +76,10 @@ def load() -> list[float] | None:
 
 
 class Others:
-    """What share of the processors went to other processes than ours while something was measured."""
+    """What share of the processors went to other processes than ours, and those they started, while it was measured."""
 
     def __init__(self, pids: Iterable[int]) -> None:
-        self.pids = [os.getpid(), *pids]
+        self.pids = {os.getpid(), *pids}
         self.start = self._now()
 
     def _now(self) -> tuple[float, float, float] | None:
@@ -88,14 +88,25 @@ class Others:
             ticks = [int(field) for field in (_PROC / "stat").read_text().split("\n")[0].split()[1:9]]
         except (OSError, ValueError):
             return None
-        ours = 0
-        for pid in self.pids:
+        return sum(ticks), sum(ticks) - ticks[3] - ticks[4], self._ours()
+
+    def _ours(self) -> int:
+        parents, used = {}, {}
+        for path in _PROC.glob("[0-9]*/stat"):
             try:
-                fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+                fields = path.read_text(errors="replace").rpartition(")")[2].split()
             except OSError:
-                continue
-            ours += int(fields[11]) + int(fields[12])
-        return sum(ticks), sum(ticks) - ticks[3] - ticks[4], ours
+                continue  # it has ended
+            pid = int(path.parent.name)
+            parents[pid], used[pid] = int(fields[1]), sum(map(int, fields[11:15]))  # with children that have ended
+        return sum(ticks for pid, ticks in used.items() if self._is_ours(pid, parents))
+
+    def _is_ours(self, pid: int, parents: Mapping[int, int]) -> bool:
+        while pid not in self.pids:
+            if pid not in parents:
+                return False
+            pid = parents[pid]
+        return True
 
     def share(self) -> float | None:
         """Between 0 and 1; time that a hypervisor took away counts too.  None where the system does not say."""

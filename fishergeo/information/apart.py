@@ -51,8 +51,9 @@ class Apart:
         if F is None:
             return []
         triangle = Triangle(F.shape[0])
-        triangle.add(F._root() * np.sqrt(F.cases * self.model.dispersion))
-        return [triangle.R[None]]
+        scale = F.cases * self.model.dispersion
+        triangle.add(F._root() * np.sqrt(scale))
+        return [triangle.R[None], np.array([F._cancelled**2 * scale])]
 
     def rooted(self, total: Arrays) -> Floats:
         """A root (1, P, P) of N φ F from the triangular factors of all blocks."""

@@ -13,7 +13,8 @@ import numpy as np
 
 from ..families import Floats, Hessian
 from ..model import Linearization, Params
-from .pieces import Factors
+from .pieces import Factors, Piece
+from .structure import Chart
 
 _ROWS = 1024
 
@@ -22,12 +23,16 @@ def of_parts(parts: tuple[Factors, ...]) -> float:
     """The largest column √Σ_n η''(g x̂/σ)² of a root of N φ F for weights, batch and weight statistics held fixed."""
     total: Floats = np.zeros(())
     for f in parts:
-        p, chart = f.chart.params, f.chart
-        scale = _divided(_gain(p), [*chart.weight, *chart.units])
         for piece in f.pieces(_ROWS):
-            own = _divided(np.ones((1, 1)), piece.stages)
-            total = total + scale**2 * ((_variance(piece.hessian) * own**2).T @ piece.u**2)
+            total = total + squares(f.chart, piece)
     return float(np.sqrt(total.max()))
+
+
+def squares(chart: Chart, piece: Piece) -> Floats:
+    """Σ_n η''(g x̂/σ)² (H, D) over some of the cases."""
+    scale = _divided(_gain(chart.params), [*chart.weight, *chart.units])
+    own = _divided(np.ones((1, 1)), piece.stages)
+    return scale**2 * ((_variance(piece.hessian) * own**2).T @ piece.u**2)
 
 
 def of_model(at: Linearization) -> float:

@@ -49,7 +49,7 @@ def _apart(at: Linearization) -> Iterator[Linearization]:
             yield _part(at, X[rows], rows, lambda stage: _without(stage, Axis.SAMPLE))
     elif X.ndim == 3 and Axis.SAMPLE in over and Axis.POSITION not in over:
         for s in range(X.shape[1]):
-            yield _part(at, X[:, s], (slice(None), s), lambda stage, s=s: _at(stage, s))
+            yield _part(at, X[:, s], (slice(None), s), lambda stage, s=s: at_position(stage, s))
     elif X.ndim == 3 and Axis.SAMPLE not in over and X.shape[1] > X.shape[2]:
         for n in range(len(X)):
             yield _part(at, X[n], n, _positions_as_samples)
@@ -84,7 +84,7 @@ def _without(stage: Stage, axis: Axis) -> Stage:
     return _changed(stage, stage.over, tuple(pair for pair in stage.groups if pair[0] is not axis))
 
 
-def _at(stage: Stage, position: int) -> Stage:
+def at_position(stage: Stage, position: int) -> Stage:
     """A stage at one position."""
     if isinstance(stage, Frozen) and stage.positions is not None:
         mean, var = (value[position] if np.ndim(value) == 2 else value for value in (stage.mean, stage.var))

@@ -18,7 +18,7 @@ from ..model import GLM
 from ..normalizer import Normalizer, Stage
 from ..opaque import Opaque
 from ..standardize import Standardize
-from . import roots
+from . import cancelled, roots
 from .exact import Sums
 from .pieces import Piece
 from .product import product, rows_for
@@ -31,16 +31,19 @@ Arrays = list[Floats]
 
 
 def join(total: Arrays, part: Arrays) -> Arrays:
-    """The triangular factors of the rows of two sets of blocks."""
+    """Triangular factors of the rows of two sets of blocks, each followed by sums of squares."""
     if not total or not part:
         return total or part
-    joined = []
-    for R, more in zip(total[0], part[0], strict=True):
-        triangle = Triangle(len(R))
-        triangle.R = np.array(R, order="F")
-        triangle.add(np.array(more.T))
-        joined.append(triangle.R)
-    return [np.stack(joined)]
+    joined = [own + other for own, other in zip(total, part, strict=True)]
+    for k in range(0, len(total), 2):
+        triangles = []
+        for R, more in zip(total[k], part[k], strict=True):
+            triangle = Triangle(len(R))
+            triangle.R = np.array(R, order="F")
+            triangle.add(np.array(more.T))
+            triangles.append(triangle.R)
+        joined[k] = np.stack(triangles)
+    return joined
 
 
 _WEIGHTS = 1 << 25  # numbers in the weights of a piece of sparse inputs, which is as large as can be
@@ -153,24 +156,27 @@ class Plan:
         return [product(self.chart, [self.pieces(block, rows_for(self.chart, len(V)))], V, self.dtype)]
 
     def triangles(self, block: Block) -> Arrays:
-        """The triangular factors of the rows √η''J of a block, in coefficients: one for each unit, or one of all."""
+        """The triangular factors of the rows √η''J of a block, in coefficients: one for each unit, or one of all.
+
+        After them come the squares of columns of J before differences are taken, as in `cancelled`.
+        """
         chart, by_unit = self.chart, not self.chart.cases and not self.model.family.coupled
-        if not by_unit:
-            size = chart.params.units * (chart.features + chart.ends)
-            whole = Triangle(size)
-            for piece in self.pieces(block, size):
-                whole.add(roots.columns(chart, piece))
-            return [whole.R[None]]
-        each = [Triangle(chart.features) for _ in range(1 if self._flat else chart.params.units)]
-        for piece in self.pieces(block, max(512, chart.features)):
+        size = chart.features if by_unit else chart.params.units * (chart.features + chart.ends)
+        found = [Triangle(size) for _ in range(chart.params.units if by_unit and not self._flat else 1)]
+        squares: Floats = np.zeros(chart.params.weight.shape)
+        for piece in self.pieces(block, max(512, size) if by_unit else size):
+            squares += cancelled.squares(chart, piece)
+            if not by_unit:
+                found[0].add(roots.columns(chart, piece))
+                continue
             phi, weights = piece.phi().T, np.sqrt(piece.hessian.d.T)
-            for triangle, weight in zip(each, weights):
+            for triangle, weight in zip(found, weights):
                 triangle.add(np.multiply(phi, weight, out=np.empty(phi.shape)))
-        return [np.stack([triangle.R for triangle in each])]
+        return [np.stack([triangle.R for triangle in found]), squares]
 
     def rooted(self, total: Arrays) -> Floats:
         """Roots (K, P/K, m) of the blocks of N φ F from the triangular factors of all blocks."""
-        (R,), chart, family = total, self.chart, self.model.family
+        R, chart, family = total[0], self.chart, self.model.family
         if chart.cases or family.coupled:
             return roots.of_columns(chart, R[0])[None]
         R = np.broadcast_to(R, (chart.params.units, *R.shape[1:]))

@@ -31,6 +31,7 @@ from .operator import Metric, spread
 from .plan import Affine, Inputs, Plan, join, over_columns, within_cases
 from .rows import rows as rows_of
 from .sources import Rows
+from .steps import StepMoments, Steps, at_step, by_step, in_parts
 from .structure import Chart, split, weights_mix
 
 
@@ -88,10 +89,20 @@ class StreamedFisher(Metric):
         return not self.plan.sparse and not self.stream.rows.once
 
     @cached_property
+    def _triangles(self) -> list[Floats]:
+        return Fold("triangular factor", self.plan.triangles, join).result(self.stream)
+
+    @property
+    def _cancelled(self) -> float:
+        if not self.has_root:
+            return 0.0
+        squares = self._triangles[1::2]
+        return float(np.sqrt(sum(squares[1:], squares[0]).max() / self._scale))
+
+    @cached_property
     def _roots(self) -> Floats:
         if self.has_root:
-            fold = Fold("triangular factor", self.plan.triangles, join)
-            return self.plan.rooted(fold.result(self.stream)) / np.sqrt(self._scale)
+            return self.plan.rooted(self._triangles) / np.sqrt(self._scale)
         values, vectors = np.linalg.eigh(self._blocks)
         values[values <= self.shape[0] * np.finfo(float).eps * values.max()] = 0
         return vectors * np.sqrt(values[:, None])
@@ -115,14 +126,15 @@ def streamed(model: GLM, p: Params, X: Any, dtype: type = np.float64, **how: Any
     return StreamedFisher(model, p, Stream(rows, run, kept), dtype)
 
 
-def plan_of(model: GLM, p: Params, stream: Stream, dtype: type) -> tuple[Stream, Plan | Apart]:
+def plan_of(model: GLM, p: Params, stream: Stream, dtype: type) -> tuple[Stream, Plan | Steps | Apart]:
     """How a model's cases are summed up, after one pass for each of the statistics that all of them share.
 
     The stream comes back with the sizes of its blocks.  Raises `InputError` where cells bring cases together in a way
     that does not factor.
     """
     normalizer, rows = model.normalizer, stream.rows
-    positions = len(rows.row) == 2
+    steps = len(rows.row) == 2 and by_step(normalizer)
+    positions = len(rows.row) == 2 and not steps
     first = split(normalizer.summed, positions)
     columns = [over_columns(stage, positions) for stage in normalizer.inputs]
     if rows.sparse and not all(columns):
@@ -131,27 +143,63 @@ def plan_of(model: GLM, p: Params, stream: Stream, dtype: type) -> tuple[Stream,
         )
     if first is None or not all(column or within_cases(s) for column, s in zip(columns, normalizer.inputs)):
         return _apart(model, p, stream, dtype)
-    inputs = Inputs(normalizer)
-    for column, stage in zip(columns, normalizer.inputs):
-        known = stage
-        if column:
-            label = f"statistics of the inputs ({len(inputs.stages)})"
-            stream, moments = _moments(label, stream, Moments(inputs, None, positions=_positions(rows)))
-            check_sizes(normalizer, stream.rows, p)
-            spread_of = np.sqrt(moments[2] / _entries(stream.rows))
-            known = Affine.of(stage_on(stage, moments[1], spread_of, Site.INPUTS.layout(2), normalizer.name))
-        inputs = replace(inputs, stages=(*inputs.stages, known))
-    weight = normalizer._site(Site.WEIGHT, normalizer.weight, p.weight)
-    What = weight[-1].value if weight else p.weight
-    heads, tail, state = normalizer.summed[:first], normalizer.summed[first:], None
-    if not all(isinstance(stage, Frozen) for stage in heads):
-        moments_of = Moments(inputs, What, positions=_positions(rows))
-        stream, state = _moments("statistics of the summed inputs", stream, moments_of)
+    if not steps:
+        stream, (plan,) = _plans(model, p, stream, dtype, [normalizer], rows.row, first, columns)
+        return stream, plan
     stream = counted(stream)
     check_sizes(normalizer, stream.rows, p)
-    units, value = unit_stages(heads, normalizer, What, state, _entries(stream.rows))
-    chart = Chart(p, None if state is None else state[1], units, bool(tail), weight, weights_mix(normalizer), value)
-    return stream, Plan(model, inputs, chart, tail, rows.row, rows.sparse, dtype)
+    each = [at_step(normalizer, s) for s in range(rows.row[0])]
+    stream, plans = _plans(model, p, stream, dtype, each, rows.row[1:], first, columns)
+    return stream, Steps(plans)
+
+
+def _plans(
+    model: GLM,
+    p: Params,
+    stream: Stream,
+    dtype: type,
+    each: list[Normalizer],
+    row: tuple[int, ...],
+    first: int,
+    columns: list[bool],
+) -> tuple[Stream, list[Plan]]:
+    """The plans of a model with ``each`` of some normalizers, one of all positions or one for each position."""
+    positions, inputs = int(np.prod(row[:-1], initial=1)), [Inputs(normalizer) for normalizer in each]
+    for k, column in enumerate(columns):
+        states: list[Any] = [None] * len(each)
+        if column:
+            label, moments = f"statistics of the inputs ({k})", [Moments(x, None, positions=positions) for x in inputs]
+            stream, states = _moments(label, stream, moments)
+            check_sizes(model.normalizer, stream.rows, p)
+        entries = (stream.rows.cases or 0) * positions
+        inputs = [
+            replace(x, stages=(*x.stages, _known(x.normalizer, k, state, entries))) for x, state in zip(inputs, states)
+        ]
+    weight = model.normalizer._site(Site.WEIGHT, model.normalizer.weight, p.weight)
+    What, states = weight[-1].value if weight else p.weight, [None] * len(each)
+    if not all(isinstance(stage, Frozen) for stage in model.normalizer.summed[:first]):
+        moments = [Moments(x, What, positions=positions) for x in inputs]
+        stream, states = _moments("statistics of the summed inputs", stream, moments)
+    stream = counted(stream)
+    check_sizes(model.normalizer, stream.rows, p)
+    entries, plans = (stream.rows.cases or 0) * positions, []
+    for normalizer, x, state in zip(each, inputs, states):
+        heads, tail = normalizer.summed[:first], normalizer.summed[first:]
+        units, value = unit_stages(heads, normalizer, What, state, entries)
+        center = None if state is None else state[1]
+        chart = Chart(p, center, units, bool(tail), weight, weights_mix(normalizer), value)
+        own = model if normalizer is model.normalizer else replace(model, normalizer=normalizer)
+        plans.append(Plan(own, x, chart, tail, row, stream.rows.sparse, dtype))
+    return stream, plans
+
+
+def _known(normalizer: Normalizer, k: int, moments: Any, entries: int) -> Any:
+    """A stage of the inputs, as far as it is known."""
+    stage = normalizer.inputs[k]
+    if moments is None:
+        return stage
+    spread_of = np.sqrt(moments[2] / entries)
+    return Affine.of(stage_on(stage, moments[1], spread_of, Site.INPUTS.layout(2), normalizer.name))
 
 
 def _apart(model: GLM, p: Params, stream: Stream, dtype: type) -> tuple[Stream, Apart]:
@@ -184,14 +232,16 @@ def counted(stream: Stream) -> Stream:
     return replace(stream, rows=rows.counted(map(int, sizes)))
 
 
-def _moments(label: str, stream: Stream, moments: Moments) -> tuple[Stream, list[Floats]]:
+def _moments(label: str, stream: Stream, moments: list[Moments]) -> tuple[Stream, list[list[Floats]]]:
     if stream.rows.once:
         raise InputError(
             f"{stream.rows.name} can be read once, but statistics over all cases take a pass of their own: give a "
             "function that returns a new iterator"
         )
-    state = stream.fold(label, moments.partial, moments.combine)
-    return replace(stream, rows=stream.rows.counted(map(int, state[0]))), state
+    (one, *others), steps = moments, StepMoments(moments)
+    state = stream.fold(label, steps.partial, steps.combine) if others else stream.fold(label, one.partial, one.combine)
+    found = in_parts(state, len(moments))
+    return replace(stream, rows=stream.rows.counted(map(int, found[0][0]))), found
 
 
 def check_sizes(normalizer: Normalizer, rows: Rows, p: Params) -> None:
@@ -206,8 +256,3 @@ def check_sizes(normalizer: Normalizer, rows: Rows, p: Params) -> None:
 
 def _positions(rows: Rows) -> int:
     return int(np.prod(rows.row[:-1], initial=1))
-
-
-def _entries(rows: Rows) -> int:
-    """The number of cases, positions counted apart."""
-    return (rows.cases or 0) * _positions(rows)
