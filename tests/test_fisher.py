@@ -21,7 +21,7 @@ from cases import (
 
 import fishergeo as fg
 from fishergeo.families import FAMILIES
-from fishergeo.information import operator
+from fishergeo.information import operator, spectrum
 
 H = SIZES[2]
 
@@ -224,6 +224,26 @@ def test_the_largest_eigenvalues(family, rng):
     values, vectors = metric.eigsh(k=4)
     contracts.close(values, np.linalg.eigvalsh(F)[:-5:-1], 1e-10)
     contracts.close(F @ vectors, vectors * values, 1e-7)
+
+
+def test_the_largest_eigenvalues_by_few_products_with_many_vectors(rng, monkeypatch):
+    monkeypatch.setattr(operator, "_DENSE", 1)
+    metric, F = large(17, 14, rng)
+    sizes, product = [], metric._product
+    monkeypatch.setattr(metric, "_product", lambda V: sizes.append(len(V)) or product(V))
+    values, vectors = metric.eigsh(k=4, method="lobpcg")
+    contracts.close(values, np.linalg.eigvalsh(F)[:-5:-1], 1e-10)
+    contracts.close(vectors.T @ vectors, np.eye(4))
+    assert np.linalg.norm(F @ vectors - vectors * values, axis=0).max() <= 1e-6 * values[0]
+    passes = len(sizes)
+    sizes.clear()
+    metric.eigsh(k=4)
+    assert passes < len(sizes)
+    monkeypatch.setattr(spectrum, "_ITERATIONS", 1)
+    with pytest.raises(ArithmeticError, match="of 4 eigenvalues converged by LOBPCG"):
+        metric.eigsh(k=4, method="lobpcg")
+    with pytest.raises(fg.InputError, match="give 'lanczos' or 'lobpcg'"):
+        metric.eigsh(k=4, method="power")
 
 
 def test_conjugate_gradients_reach_their_residual(rng, monkeypatch):

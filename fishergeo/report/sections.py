@@ -56,8 +56,7 @@ def fisher(results: Results) -> Iterator[Block]:
         "spectrum",
         "$F$ at the trained parameters. Eigenvalues come from a singular value decomposition of a root of $F$, so that "
         "rank and condition number are not limited by rounding in $F$ itself. The last two columns are taken before "
-        f"training, where no probability is near 0 or 1: standardizing each input column lowers the condition number for "
-        f"{lowered} of {len(studies)} models.",
+        f"training: standardizing each input column lowers the condition number for {lowered} of {len(studies)} models.",
         ["", "size", "rank", "nullity", "trace", "$\\lambda_{\\max}$", "condition", "at start", "at start, standardized"],
         [
             [
