@@ -37,6 +37,7 @@ def _quick(monkeypatch):
     monkeypatch.setattr(worker, "_PEAK_SIZE", 40)
     monkeypatch.setattr(measure, "_LONG_ENOUGH", 1e-4)
     monkeypatch.setattr(measure, "_PAUSE", 0.0)
+    monkeypatch.setattr(measure, "_WARM", 0.0)
 
 
 @pytest.fixture
