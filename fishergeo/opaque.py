@@ -53,8 +53,9 @@ class Opaque:
     def __repr__(self) -> str:
         return f"Opaque({getattr(self.function, '__name__', repr(self.function))})"
 
-    def __call__(self, t: Array, layout: tuple[Axis, ...], who: str = "Opaque") -> OpaquelyDone:
+    def __call__(self, t: Array, layout: tuple[Axis, ...], who: str | None = None) -> OpaquelyDone:
         """Call the function on numbers."""
+        who = repr(self) if who is None else who
         if not isinstance(t, np.ndarray) or t.dtype == object:
             raise InputError(
                 f"{who} is given by a function, of which no formula is known: describe it by fg.Standardize for proofs "

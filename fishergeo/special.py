@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .errors import InputError
+
 NAMES = (
     "expit",
     "softplus",
@@ -204,10 +206,22 @@ TWINS: dict[str, Callable[[Any], Any]] = {
 
 
 def numeric(expression: Any, symbols: Sequence[Any]) -> Callable[..., Any]:
-    """The NumPy function of ``symbols`` that evaluates ``expression``, broadcasting constants to its arguments."""
+    """The NumPy function of ``symbols`` that evaluates ``expression``, broadcasting constants to its arguments.
+
+    Raises `InputError` for an expression that NumPy has no functions for.
+    """
     import sympy
 
-    compiled = sympy.lambdify(symbols, expression, modules=[TWINS, "numpy"], cse=True)
+    try:
+        compiled = sympy.lambdify(symbols, expression, modules=[TWINS, "numpy"], cse=True)
+        with np.errstate(all="ignore"):
+            compiled(*(np.full(2, 0.5) for _ in symbols))
+    except (NameError, TypeError, AttributeError, NotImplementedError) as error:
+        why = str(error).splitlines()[0]
+        raise InputError(
+            f"{expression} cannot be evaluated on arrays ({why}): write it, and so its derivatives, in functions that "
+            "NumPy has, such as exp, log and sqrt"
+        ) from None
     if expression.free_symbols & set(symbols):
         return compiled
     return lambda *arguments: np.broadcast_to(np.asarray(compiled(*arguments), float), np.shape(arguments[0]))

@@ -219,3 +219,11 @@ def test_contracts_find_a_wrong_derivative(monkeypatch):
     result = fg.check(TWINS[0][0])
     assert not result
     assert not result.results[0].passed
+
+
+def test_formulas_of_a_function_are_refused_by_its_name():
+    def halved(a):
+        return a / 2
+
+    with pytest.raises(fg.InputError, match=r"halved.* no formula is known"):
+        fg.fisher_block(fg.Normalizer("ours", summed=halved), "weight", "weight")
