@@ -155,10 +155,10 @@ def elementary(expression: Any) -> Any:
 
 
 def _from_scipy(name: str) -> Callable[[Any], Any]:
-    def twin(x: Any) -> Any:
+    def twin(*x: Any) -> Any:
         import scipy.special
 
-        return getattr(scipy.special, name)(x)
+        return getattr(scipy.special, name)(*x)
 
     return twin
 
@@ -202,13 +202,14 @@ TWINS: dict[str, Callable[[Any], Any]] = {
     "bose": lambda x: 1 / np.expm1(x),
     "one_minus_exp": lambda x: -np.expm1(x),
     "loggamma": _from_scipy("gammaln"),
+    **{name: _from_scipy(name) for name in ("erf", "erfc", "erfinv", "gamma", "polygamma")},  # which NumPy lacks
 }
 
 
 def numeric(expression: Any, symbols: Sequence[Any]) -> Callable[..., Any]:
     """The NumPy function of ``symbols`` that evaluates ``expression``, broadcasting constants to its arguments.
 
-    Raises `InputError` for an expression that NumPy has no functions for.
+    Raises `InputError` for an expression with functions that neither this module nor NumPy has.
     """
     import sympy
 
@@ -220,7 +221,7 @@ def numeric(expression: Any, symbols: Sequence[Any]) -> Callable[..., Any]:
         why = str(error).splitlines()[0]
         raise InputError(
             f"{expression} cannot be evaluated on arrays ({why}): write it, and so its derivatives, in functions that "
-            "NumPy has, such as exp, log and sqrt"
+            "NumPy has, such as exp, log and sqrt, or in erf, erfc and gamma"
         ) from None
     if expression.free_symbols & set(symbols):
         return compiled

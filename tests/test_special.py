@@ -73,3 +73,12 @@ def test_simplifications_are_identities():
     assert sympy.exp(special.softplus(z)) - 1 != 0
     assert special.bose(special.softplus(-z)) == sympy.exp(z)
     assert special.softplus(-sympy.log(special.bose(z))) == z
+
+
+@pytest.mark.parametrize("name", ["erf", "erfc", "erfinv", "gamma"])
+def test_functions_that_scipy_has_are_evaluated_with_their_derivatives(name):
+    x, at = sympy.Symbol("x"), np.array([0.3, 0.5, 0.7])
+    for order in range(3):
+        expression = getattr(sympy, name)(x).diff(x, order)
+        exact = [float(expression.subs(x, value).evalf(20)) for value in at]
+        assert np.allclose(special.numeric(expression, [x])(at), exact, rtol=1e-12)
