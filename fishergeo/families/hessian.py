@@ -29,11 +29,15 @@ class Hessian:
     def _total(self) -> Floats:
         return self.d.sum(axis=-1, keepdims=True)
 
+    def _mean(self, v: Floats) -> Floats:
+        """Σdv/Σd."""
+        return inner(self.d, v) / self._total
+
     def _half(self, v: Floats) -> Floats:
         """Lᵀv, or v - Σdv/Σd, or v."""
         if self.mixing is not None:
             return v @ self.mixing
-        return v - inner(self.d, v) / self._total if self.coupled else v
+        return v - self._mean(v) if self.coupled else v
 
     @tiny_is_zero
     def apply(self, v: Floats) -> Floats:
@@ -46,7 +50,7 @@ class Hessian:
         if self.mixing is not None:
             return self.apply(v)
         if self.coupled:
-            v -= inner(self.d, v) / self._total
+            v -= self._mean(v)
         v *= self.d
         return v
 

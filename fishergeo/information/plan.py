@@ -99,6 +99,11 @@ def within_cases(stage: Stage) -> bool:
     return not isinstance(stage, Opaque) and Axis.SAMPLE not in stage.over
 
 
+def positions_of(row: tuple[int, ...]) -> int:
+    """S of rows of shape (S, D); 1 of (D,)."""
+    return int(np.prod(row[:-1], initial=1))
+
+
 @dataclass(frozen=True)
 class Plan:
     """A model whose Jacobian factors, for any of its cases: their rows have shape ``row``, (D,) or (S, D)."""
@@ -188,7 +193,7 @@ class Plan:
         """The cases of a block, about ``rows`` at a time."""
         compile_all(self.model)
         X, units = block.load(), self.chart.params.units
-        step = max(1, rows // int(np.prod(self.row[:-1], initial=1)))
+        step = max(1, rows // positions_of(self.row))
         if self.sparse:
             step = max(step, _WEIGHTS // (2 * units**2))
         for start in range(0, X.shape[0], step):

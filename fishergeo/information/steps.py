@@ -29,8 +29,7 @@ def by_step(normalizer: Normalizer) -> bool:
 
 def at_step(normalizer: Normalizer, position: int) -> Normalizer:
     """A normalizer at one position."""
-    stages = [tuple(at_position(s, position) for s in site) for site in (normalizer.inputs, normalizer.summed)]
-    return Normalizer(normalizer.name, inputs=stages[0], weight=normalizer.weight, summed=stages[1])
+    return normalizer.map_stages(lambda stage: at_position(stage, position))
 
 
 def blocks(block: Block) -> Iterator[Block]:
@@ -52,12 +51,8 @@ class StepMoments:
 
     def combine(self, total: Arrays, part: Arrays) -> Arrays:
         """The states of both together."""
-        found = zip(self.each, self.split(total), self.split(part), strict=True)
+        found = zip(self.each, *(in_parts(states, len(self.each)) for states in (total, part)), strict=True)
         return [array for moments, *both in found for array in moments.combine(*both)]
-
-    def split(self, states: Arrays) -> list[Arrays]:
-        """The state of each position."""
-        return in_parts(states, len(self.each))
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from .fold import Fold, Stream, add, append, count
 from .matrices import check_model, what
 from .moments import Moments, stage_on, unit_stages
 from .operator import Metric, spread
-from .plan import Affine, Inputs, Plan, join, over_columns, within_cases
+from .plan import Affine, Inputs, Plan, join, over_columns, positions_of, within_cases
 from .rows import rows as rows_of
 from .sources import Rows
 from .steps import StepMoments, Steps, at_step, by_step, in_parts
@@ -47,7 +47,7 @@ class StreamedFisher(Metric):
         self.stream, self.plan = plan_of(model, p, stream, dtype)
         self._fold = Fold("Fisher matrix", self.plan.dense, add, lasts=not stream.rows.once)
         cases = self.stream.rows.cases
-        entries = _positions(stream.rows)
+        entries = positions_of(stream.rows.row)
         if cases is None:  # it can be gone through once, which is now
             cases = int(self._fold.result(self.stream)[0][0]) // entries
         if cases == 0:
@@ -164,7 +164,7 @@ def _plans(
     columns: list[bool],
 ) -> tuple[Stream, list[Plan]]:
     """The plans of a model with ``each`` of some normalizers, one of all positions or one for each position."""
-    positions, inputs = int(np.prod(row[:-1], initial=1)), [Inputs(normalizer) for normalizer in each]
+    positions, inputs = positions_of(row), [Inputs(normalizer) for normalizer in each]
     for k, column in enumerate(columns):
         states: list[Any] = [None] * len(each)
         if column:
@@ -238,9 +238,8 @@ def _moments(label: str, stream: Stream, moments: list[Moments]) -> tuple[Stream
             f"{stream.rows.name} can be read once, but statistics over all cases take a pass of their own: give a "
             "function that returns a new iterator"
         )
-    (one, *others), steps = moments, StepMoments(moments)
-    state = stream.fold(label, steps.partial, steps.combine) if others else stream.fold(label, one.partial, one.combine)
-    found = in_parts(state, len(moments))
+    together = moments[0] if len(moments) == 1 else StepMoments(moments)
+    found = in_parts(stream.fold(label, together.partial, together.combine), len(moments))
     return replace(stream, rows=stream.rows.counted(map(int, found[0][0]))), found
 
 
@@ -252,7 +251,3 @@ def check_sizes(normalizer: Normalizer, rows: Rows, p: Params) -> None:
         if site is not Site.WEIGHT and rows.cases is not None:
             shape = (rows.cases, *rows.row[:-1], p.units if site is Site.SUMMED else p.inputs)
             normalizer._check_size(site, stage, site.layout(len(shape)), shape)
-
-
-def _positions(rows: Rows) -> int:
-    return int(np.prod(rows.row[:-1], initial=1))
